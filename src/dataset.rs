@@ -1,0 +1,128 @@
+//! Datasets: a name, and the source that the workspace remembers for it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::nearest;
+use crate::manifest::ManifestConfig;
+use crate::source::SourceConfig;
+use crate::store::{Created, StoreError, parse_url};
+use crate::workspace::{Workspace, WorkspaceError, check_name, to_json};
+
+/// What can go wrong with a dataset.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// Never labelled, and no `--source`.
+    #[error("the workspace has no dataset `{name}`")]
+    NoSource {
+        /// The dataset.
+        name: String,
+        /// A name that is near.
+        near: Option<String>,
+    },
+    /// The dataset has another source.
+    #[error("dataset `{name}` reads `{remembered}`, not `{typed}`")]
+    OtherSource {
+        /// The dataset.
+        name: String,
+        /// What the workspace remembers.
+        remembered: String,
+        /// What was typed.
+        typed: String,
+    },
+    /// The workspace.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// The source's URL.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl DatasetError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSource { near: Some(near), .. } => Some(format!("did you mean `{near}`?")),
+            Self::NoSource { .. } => Some("say where its images are with --source URL".into()),
+            Self::OtherSource { .. } => Some(
+                "leave --source out, or use another name: a dataset keeps its source, so that its labels mean one thing".into(),
+            ),
+            Self::Workspace(e) => e.hint(),
+            Self::Store(e) => e.hint(),
+        }
+    }
+}
+
+/// `datasets/NAME/000001.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Dataset {
+    /// Its name.
+    pub name: String,
+    /// The source's URL.
+    pub source: String,
+    /// What is read as an image.
+    pub reading: SourceConfig,
+    /// How the manifest is cut.
+    pub manifest: ManifestConfig,
+}
+
+/// Gives the dataset that the workspace remembers, or remembers a new one.
+///
+/// What was remembered counts: the cut of a manifest and the reading of a source stay as they were when the dataset was made.
+///
+/// # Errors
+/// [`DatasetError::NoSource`] for an unknown dataset without a source, [`DatasetError::OtherSource`] for another source.
+pub async fn remember(
+    workspace: &Workspace,
+    name: &str,
+    source: Option<&str>,
+    reading: &SourceConfig,
+    manifest: &ManifestConfig,
+) -> Result<Dataset, DatasetError> {
+    check_name("dataset", name)?;
+    let place = format!("datasets/{name}/000001.json");
+    let source = source
+        .map(|s| parse_url(s).map(|url| spelled(&url)))
+        .transpose()?;
+    let known = match workspace.read_json::<Dataset>(&place).await {
+        Ok(known) => Some(known),
+        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => None,
+        Err(e) => return Err(e.into()),
+    };
+    match (known, source) {
+        (Some(known), Some(typed)) if known.source != typed => Err(DatasetError::OtherSource {
+            name: name.to_owned(),
+            remembered: known.source,
+            typed,
+        }),
+        (Some(known), _) => Ok(known),
+        (None, None) => {
+            let names = workspace.folders("datasets").await?;
+            Err(DatasetError::NoSource {
+                name: name.to_owned(),
+                near: nearest(name, names.iter().map(String::as_str)),
+            })
+        }
+        (None, Some(source)) => {
+            let dataset = Dataset {
+                name: name.to_owned(),
+                source,
+                reading: reading.clone(),
+                manifest: manifest.clone(),
+            };
+            match workspace.create(&place, to_json(&dataset)).await? {
+                Created::New | Created::Same => Ok(dataset),
+                // Another process was first: what it remembered counts.
+                Created::Other => Ok(workspace.read_json(&place).await?),
+            }
+        }
+    }
+}
+
+/// A URL for people and files: local paths without percent-encoding, no slash at the end.
+fn spelled(url: &url::Url) -> String {
+    let text = match url.to_file_path() {
+        Ok(path) if url.scheme() == "file" => format!("file://{}", path.display()),
+        _ => url.to_string(),
+    };
+    text.strip_suffix('/').map_or(text.clone(), str::to_owned)
+}

@@ -1,0 +1,163 @@
+//! The crate's error: one variant a stage, and what each means for the process.
+
+use crate::catalog::CatalogError;
+use crate::config::ConfigError;
+use crate::dataset::DatasetError;
+use crate::label::LabelError;
+use crate::manifest::ManifestError;
+use crate::runtime::RuntimeError;
+use crate::source::SourceError;
+use crate::store::StoreError;
+use crate::teacher::TeacherError;
+use crate::workspace::WorkspaceError;
+
+/// Any error of understudy.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A pipeline or teacher file, or a flag's value.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A store or a URL.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The workspace.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// A dataset's source.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// A source of images.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// ONNX Runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A teacher.
+    #[error(transparent)]
+    Teacher(#[from] TeacherError),
+    /// The label stage.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// SQL.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Standard output or another local stream.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+    /// `doctor` found something that has to be put right.
+    #[error("{problems} of the checks failed")]
+    Doctor {
+        /// How many.
+        problems: usize,
+    },
+    /// Ctrl-C.
+    #[error("interrupted; run the same command again to go on")]
+    Interrupted,
+}
+
+/// Any result of understudy.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// The process's exit code; the README documents them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Store(e) => store_code(e),
+            Self::Workspace(e) => workspace_code(e),
+            Self::Dataset(e) => match e {
+                DatasetError::Workspace(e) => workspace_code(e),
+                DatasetError::Store(e) => store_code(e),
+                DatasetError::NoSource { .. } => 3,
+                DatasetError::OtherSource { .. } => 2,
+            },
+            Self::Source(e) => e.store().map_or(3, store_code),
+            Self::Manifest(e) => e.store().map_or(1, store_code),
+            Self::Runtime(_) => 5,
+            Self::Teacher(e) => teacher_code(e),
+            Self::Label(e) => match e {
+                LabelError::Workspace(e) => workspace_code(e),
+                LabelError::Teacher(e) => teacher_code(e),
+                LabelError::Manifest(e) => e.store().map_or(1, store_code),
+                LabelError::Credentials { .. } => 4,
+                LabelError::Runtime(_) => 5,
+                LabelError::OtherSettings { .. } => 2,
+                LabelError::Encode { .. } | LabelError::Plan(_) => 1,
+            },
+            Self::Catalog(e) => match e {
+                CatalogError::Workspace(e) => workspace_code(e),
+                CatalogError::Teacher(e) => teacher_code(e),
+                CatalogError::Store(e) => store_code(e),
+                CatalogError::Manifest(e) => e.store().map_or(1, store_code),
+                CatalogError::Query { .. } | CatalogError::Refused { .. } => 2,
+                CatalogError::Engine(_) => 1,
+            },
+            Self::Output(_) => 1,
+            Self::Doctor { .. } => 7,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(e) => e.hint(),
+            Self::Store(e) => e.hint(),
+            Self::Workspace(e) => e.hint(),
+            Self::Dataset(e) => e.hint(),
+            Self::Source(e) => e.hint(),
+            Self::Manifest(e) => e.hint(),
+            Self::Runtime(e) => e.hint(),
+            Self::Teacher(e) => e.hint(),
+            Self::Label(e) => e.hint(),
+            Self::Catalog(e) => e.hint(),
+            Self::Output(_) | Self::Doctor { .. } | Self::Interrupted => None,
+        }
+    }
+
+    /// Whether standard output was closed by its reader, as `| head` does.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(e) if e.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+fn workspace_code(error: &WorkspaceError) -> u8 {
+    match error {
+        WorkspaceError::BadName { .. } => 2,
+        WorkspaceError::Unknown { .. } | WorkspaceError::NotInitialised { .. } => 3,
+        WorkspaceError::Store(e) => store_code(e),
+        WorkspaceError::TooNew { .. } | WorkspaceError::Damaged { .. } => 1,
+    }
+}
+
+fn teacher_code(error: &TeacherError) -> u8 {
+    match error {
+        TeacherError::Workspace(e) => workspace_code(e),
+        TeacherError::Runtime(_) => 5,
+        TeacherError::BadReference { .. } | TeacherError::File(_) | TeacherError::Config { .. } => 2,
+        TeacherError::Mismatch { .. } | TeacherError::Trial { .. } => 6,
+        TeacherError::Damaged { .. } => 1,
+    }
+}
+
+/// The exit code of a store's error: 3 for what is not there, 4 for refused credentials, 2 for a URL or option that is wrong.
+fn store_code(error: &StoreError) -> u8 {
+    match error {
+        StoreError::BadUrl { .. } | StoreError::UnknownOption { .. } => 2,
+        StoreError::NotFound { .. } => 3,
+        StoreError::Credentials { .. } => 4,
+        StoreError::AlreadyExists { .. } | StoreError::Failed { .. } => 1,
+    }
+}
+
+/// The known name that is nearest to what was typed, where one is near enough to be meant.
+pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|name| (strsim::jaro_winkler(typed, name), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name.to_owned())
+}

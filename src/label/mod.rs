@@ -1,0 +1,464 @@
+//! Manifest → fetch → decode → infer → labels and rejects: the main job, on one screen.
+//!
+//! ```text
+//! LabelExec (exec.rs)           a shard's manifest rows come in, a row of figures goes out
+//!   └─ Labeller::label_shard    per shard, in manifest order
+//!        fetch.rs               neighbours in groups, retries, 128 MiB in flight
+//!        infer.rs               batches on threads: decode.rs, fingerprint.rs, preprocess.rs, the model
+//!        soft_label.rs          outputs → probabilities, confidence, margin, entropy
+//!        commit.rs              rows → Parquet → one create-only put
+//! ```
+//! Which batch an image falls in follows from the manifest alone, so that a killed run, started again, gives the same bytes.
+
+pub mod commit;
+pub mod decode;
+pub mod exec;
+pub mod fetch;
+pub mod fingerprint;
+pub mod infer;
+pub mod job;
+pub mod preprocess;
+pub mod progress;
+pub mod soft_label;
+
+mod jpeg;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use datafusion::error::DataFusionError;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use self::commit::{ShardWriter, Storage, object_name, parse_object_name};
+use self::decode::DecodeConfig;
+use self::fetch::Fetcher;
+use self::fingerprint::GRADIENT_HASH;
+use self::infer::{Classifier, Outcome, Workers};
+use self::progress::{Progress, Timings};
+use crate::config::{Config, DEFAULT_CPU_BATCH, DEFAULT_CUDA_BATCH, LabelConfig};
+use crate::runtime::{Device, Runtime, RuntimeError};
+use crate::schema::Encoding;
+use crate::source::{ImageRef, Kind, Source};
+use crate::store::{Created, StoreError};
+use crate::teacher::model::OrtClassifier;
+use crate::teacher::{Teacher, TeacherError};
+use crate::workspace::{Workspace, WorkspaceError, to_json};
+
+/// Shards that are worked on side by side: the next one's images arrive while the last one's batches are finished.
+pub const SHARDS_IN_FLIGHT: usize = 2;
+/// Groups of a tar or a Parquet file (at most 8 MiB each) that are read ahead.
+const CONTAINER_GROUPS_AHEAD: usize = 3;
+
+/// What can go wrong with the label stage as a whole. What goes wrong with one image is a [`infer::Reject`].
+#[derive(Debug, thiserror::Error)]
+pub enum LabelError {
+    /// The store refused the credentials in the middle of the run.
+    #[error("the store refused the credentials for `{key}`: {detail}")]
+    Credentials {
+        /// The image.
+        key: String,
+        /// The store's words.
+        detail: String,
+    },
+    /// These labels were begun with other settings.
+    #[error("dataset `{dataset}` was labelled by `{teacher}` with {key} = {found}, not {wanted}")]
+    OtherSettings {
+        /// The dataset.
+        dataset: String,
+        /// NAME@VERSION.
+        teacher: String,
+        /// The setting that differs.
+        key: String,
+        /// What the labels have.
+        found: String,
+        /// What was asked for now.
+        wanted: String,
+    },
+    /// ONNX Runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The teacher.
+    #[error(transparent)]
+    Teacher(#[from] TeacherError),
+    /// A shard's object cannot be encoded.
+    #[error("cannot encode shard {shard}: {source}")]
+    Encode {
+        /// The shard.
+        shard: u32,
+        /// Parquet's words.
+        source: parquet::errors::ParquetError,
+    },
+    /// The plan.
+    #[error("cannot run the label plan: {0}")]
+    Plan(#[source] DataFusionError),
+    /// The manifest's rows.
+    #[error(transparent)]
+    Manifest(#[from] crate::manifest::ManifestError),
+    /// The workspace.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+}
+
+impl From<DataFusionError> for LabelError {
+    /// The plan carries the stage's own errors as external ones: they come out as what they were.
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(inner) => match inner.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(other) => Self::Plan(DataFusionError::External(other)),
+            },
+            DataFusionError::Context(_, inner) => Self::from(*inner),
+            other => Self::Plan(other),
+        }
+    }
+}
+
+impl LabelError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Credentials { .. } => Some("what was committed stays; renew the credentials and run the same command again".into()),
+            Self::OtherSettings { .. } => Some("use the settings of the labels that are there, or add the teacher under another name to label with others".into()),
+            Self::Runtime(e) => e.hint(),
+            Self::Teacher(e) => e.hint(),
+            Self::Manifest(e) => e.hint(),
+            Self::Workspace(e) => e.hint(),
+            Self::Encode { .. } | Self::Plan(_) => None,
+        }
+    }
+}
+
+/// `_labels.json`: how the labels of a dataset by a teacher are made. All of them are made the same way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LabelSettings {
+    /// Of the model, in hexadecimal.
+    pub model_sha256: String,
+    /// [`crate::teacher::TeacherConfig::preprocessing_hash`].
+    pub preprocessing: String,
+    /// How soft labels are stored.
+    pub encoding: Encoding,
+    /// Classes kept by top-k; none otherwise.
+    pub top_k: Option<usize>,
+    /// Which gradient hash `phash` is; none where images are decoded at a smaller scale.
+    pub phash: Option<String>,
+    /// Whether EXIF orientation is applied.
+    pub exif_orientation: bool,
+    /// Whether large JPEGs are decoded at a smaller scale.
+    pub scaled_jpeg: bool,
+}
+
+impl LabelSettings {
+    /// What a configuration comes to for a teacher.
+    pub fn new(teacher: &Teacher, decode: &DecodeConfig, label: &LabelConfig) -> Self {
+        let decoding = format!(
+            "exif_orientation={} scaled_jpeg={}",
+            decode.exif_orientation, decode.scaled_jpeg
+        );
+        Self {
+            model_sha256: teacher.record.model_sha256.clone(),
+            preprocessing: teacher.config.preprocessing_hash(&decoding),
+            encoding: label.encoding,
+            top_k: (label.encoding == Encoding::TopK).then_some(label.top_k),
+            phash: (!decode.scaled_jpeg).then(|| GRADIENT_HASH.to_owned()),
+            exif_orientation: decode.exif_orientation,
+            scaled_jpeg: decode.scaled_jpeg,
+        }
+    }
+
+    /// Creates `_labels.json`, or checks that the one there says the same.
+    ///
+    /// # Errors
+    /// [`LabelError::OtherSettings`], naming the first setting that differs.
+    pub async fn claim(
+        &self,
+        workspace: &Workspace,
+        dataset: &str,
+        teacher: &str,
+    ) -> Result<(), LabelError> {
+        let place = format!("{}/_labels.json", folder(dataset, teacher));
+        if workspace.create(&place, to_json(self)).await? != Created::Other {
+            return Ok(());
+        }
+        let found: BTreeMap<String, serde_json::Value> = workspace.read_json(&place).await?;
+        let wanted: BTreeMap<String, serde_json::Value> =
+            serde_json::from_slice(&to_json(self)).unwrap_or_default();
+        // The preprocessing hash differs with any of the others: it is named last.
+        let differs = |key: &&String| found.get(*key) != wanted.get(*key);
+        let key = wanted
+            .keys()
+            .filter(|k| *k != "preprocessing")
+            .find(differs)
+            .or_else(|| wanted.keys().find(differs));
+        match key {
+            None => Ok(()),
+            Some(key) => Err(LabelError::OtherSettings {
+                dataset: dataset.to_owned(),
+                teacher: teacher.to_owned(),
+                key: key.clone(),
+                found: found.get(key).map_or("nothing".into(), ToString::to_string),
+                wanted: wanted[key].to_string(),
+            }),
+        }
+    }
+}
+
+/// Where the labels of a dataset by a teacher lie in the workspace.
+pub fn folder(dataset: &str, teacher: &str) -> String {
+    format!("labels/dataset={dataset}/teacher={teacher}")
+}
+
+/// The committed objects: for each shard the highest retry.
+///
+/// # Errors
+/// The store's.
+pub async fn committed(
+    workspace: &Workspace,
+    dataset: &str,
+    teacher: &str,
+) -> Result<HashMap<u32, u16>, WorkspaceError> {
+    let path = workspace.path(&folder(dataset, teacher));
+    let url = workspace.at.key(&path);
+    let mut shards = HashMap::new();
+    let mut listing = workspace.at.store.list(Some(&path));
+    while let Some(meta) = listing
+        .try_next()
+        .await
+        .map_err(|e| StoreError::from_object_store("list", url.clone(), &e))?
+    {
+        if let Some((shard, retry)) = meta.location.filename().and_then(parse_object_name) {
+            let highest = shards.entry(shard).or_insert(retry);
+            *highest = retry.max(*highest);
+        }
+    }
+    Ok(shards)
+}
+
+/// What became of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardReport {
+    /// Its number.
+    pub shard: u32,
+    /// Its rows.
+    pub rows: u64,
+    /// Rows with a label.
+    pub labelled: u64,
+    /// Rows without.
+    pub rejected: u64,
+    /// Size of its object.
+    pub bytes_written: u64,
+    /// What the put did: `new`, `same` or `other`.
+    pub outcome: &'static str,
+}
+
+/// Everything that labelling a shard needs; shared by all shards of a process.
+#[derive(Debug)]
+pub struct Labeller {
+    workspace: Workspace,
+    /// The dataset.
+    pub dataset: String,
+    /// NAME@VERSION.
+    pub teacher: String,
+    storage: Storage,
+    metadata: HashMap<String, String>,
+    batch: usize,
+    prefetch: usize,
+    fetcher: Fetcher,
+    workers: Workers,
+    /// Where the run is.
+    pub progress: Progress,
+    /// Set by Ctrl-C: no new shard is begun.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What a [`Labeller`] is made of.
+#[derive(Debug)]
+pub struct LabellerParts<'a> {
+    /// Where labels are committed.
+    pub workspace: Workspace,
+    /// The dataset.
+    pub dataset: &'a str,
+    /// Its source.
+    pub source: Source,
+    /// The teacher.
+    pub teacher: &'a Teacher,
+    /// `[decode]` and `[label]`.
+    pub config: &'a Config,
+    /// The settings that were claimed.
+    pub settings: &'a LabelSettings,
+    /// Images that have to be done, for the progress.
+    pub total: u64,
+    /// Whether the progress is shown.
+    pub visible: bool,
+}
+
+impl Labeller {
+    /// Starts the worker threads on classifiers, one each.
+    pub fn new(parts: LabellerParts<'_>, classifiers: Vec<Box<dyn Classifier>>, batch: usize) -> Self {
+        let timings = Arc::new(Timings::default());
+        let label = &parts.config.label;
+        let teacher = parts.teacher.record.to_string();
+        let workers = Workers::start(
+            classifiers,
+            &parts.teacher.config,
+            &parts.config.decode,
+            &timings,
+        );
+        let names = &parts.teacher.config.classes.names;
+        let mut metadata = HashMap::from([
+            ("understudy.dataset".to_owned(), parts.dataset.to_owned()),
+            ("understudy.teacher".to_owned(), teacher.clone()),
+            (
+                "understudy.class_names".to_owned(),
+                serde_json::to_string(names).unwrap_or_default(),
+            ),
+            (
+                "understudy.version".to_owned(),
+                env!("CARGO_PKG_VERSION").to_owned(),
+            ),
+        ]);
+        let settings = serde_json::to_value(parts.settings).unwrap_or_default();
+        for (key, value) in settings.as_object().into_iter().flatten() {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            metadata.insert(format!("understudy.{key}"), text);
+        }
+        let fetcher = Fetcher::new(
+            parts.source,
+            label.attempts,
+            Duration::from_secs_f64(label.read_timeout_s),
+            batch * SHARDS_IN_FLIGHT,
+            Arc::clone(&timings),
+        );
+        let progress = Progress::new(parts.total, workers.len(), timings, parts.visible);
+        Self {
+            workspace: parts.workspace,
+            dataset: parts.dataset.to_owned(),
+            teacher,
+            storage: Storage {
+                encoding: label.encoding,
+                k: label.top_k,
+                classes: names.len(),
+            },
+            metadata,
+            batch,
+            prefetch: label.prefetch,
+            fetcher,
+            workers,
+            progress,
+            stop: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// Labels the rows of one shard and commits them.
+    ///
+    /// # Errors
+    /// [`LabelError`]; nothing of the shard is visible then.
+    pub async fn label_shard(
+        &self,
+        images: Vec<ImageRef>,
+        retry: u16,
+    ) -> Result<ShardReport, LabelError> {
+        let shard = images.first().map_or(0, |i| i.shard);
+        let encode = |source| LabelError::Encode { shard, source };
+        let mut writer =
+            ShardWriter::new(self.storage, shard, retry, &self.metadata).map_err(encode)?;
+        let ahead = self.batches_ahead();
+        let groups_ahead = match images.first().map(|i| i.kind) {
+            Some(Kind::Object) | None => ahead * self.batch,
+            Some(Kind::Tar | Kind::Parquet) => CONTAINER_GROUPS_AHEAD,
+        };
+        let keys: Vec<String> = images.iter().map(|i| i.key.clone()).collect();
+        let fetched = stream::iter(self.fetcher.groups(&images))
+            .map(|group| self.fetcher.fetch(group))
+            .buffered(groups_ahead)
+            .map_ok(|group| stream::iter(group.into_iter().map(Ok::<_, LabelError>)))
+            .try_flatten();
+        let outcomes = fetched
+            .try_chunks(self.batch)
+            .map_err(|e| e.1)
+            .map(|batch| async {
+                let outcomes = self.workers.label(batch?).await?;
+                let labelled = outcomes.iter().filter(|o| o.label.is_ok()).count() as u64;
+                self.progress.count(labelled, outcomes.len() as u64 - labelled);
+                Ok::<Vec<Outcome>, LabelError>(outcomes)
+            })
+            .buffered(ahead);
+        let mut outcomes = std::pin::pin!(outcomes);
+        let mut keys = keys.into_iter();
+        let (mut rows, mut labelled) = (0, 0);
+        while let Some(batch) = outcomes.try_next().await? {
+            let writing = Instant::now();
+            for (outcome, key) in batch.into_iter().zip(&mut keys) {
+                rows += 1;
+                labelled += u64::from(outcome.label.is_ok());
+                writer.push(key, outcome).map_err(encode)?;
+            }
+            self.progress.timings.write.add(writing.elapsed());
+        }
+        let writing = Instant::now();
+        let bytes = writer.finish().map_err(encode)?;
+        let bytes_written = bytes.len() as u64;
+        let place = format!(
+            "{}/{}",
+            folder(&self.dataset, &self.teacher),
+            object_name(shard, retry)
+        );
+        let created = self.workspace.create(&place, bytes).await?;
+        self.progress.timings.write.add(writing.elapsed());
+        self.progress.counters.shards.fetch_add(1, Ordering::Relaxed);
+        Ok(ShardReport {
+            shard,
+            rows,
+            labelled,
+            rejected: rows - labelled,
+            bytes_written,
+            outcome: match created {
+                Created::New => "new",
+                Created::Same => "same",
+                Created::Other => "other",
+            },
+        })
+    }
+
+    /// Batches of one shard that are on their way at most: fetched, being worked on, or waiting for an earlier one.
+    pub fn batches_ahead(&self) -> usize {
+        self.workers.len() * self.prefetch
+    }
+}
+
+/// The classifiers of a device and the batch size: on the CPU one single-threaded session a worker, on CUDA one session for all.
+///
+/// # Errors
+/// [`LabelError::Teacher`].
+pub fn classifiers(
+    runtime: &Runtime,
+    device: Device,
+    model: &[u8],
+    teacher: &Teacher,
+    label: &LabelConfig,
+) -> Result<(Vec<Box<dyn Classifier>>, usize), LabelError> {
+    let workers = match label.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let boxed = |threads| -> Result<Box<dyn Classifier>, LabelError> {
+        let classifier = OrtClassifier::new(runtime, model, &teacher.config, device, threads)?;
+        Ok(Box::new(classifier))
+    };
+    let default = match device {
+        Device::Cuda(_) => DEFAULT_CUDA_BATCH,
+        Device::Auto | Device::Cpu => DEFAULT_CPU_BATCH,
+    };
+    let batch = if label.batch == 0 { default } else { label.batch };
+    let classifiers = if matches!(device, Device::Cuda(_)) {
+        let shared = Arc::new(std::sync::Mutex::new(boxed(1)?));
+        (0..workers)
+            .map(|_| Box::new(Arc::clone(&shared)) as Box<dyn Classifier>)
+            .collect()
+    } else {
+        (0..workers).map(|_| boxed(1)).collect::<Result<_, _>>()?
+    };
+    Ok((classifiers, batch))
+}

@@ -1,0 +1,276 @@
+//! Decoded pixels → one image's slot of the model's input, [3, H, W] Float32.
+//!
+//! Crop and resize are one convolution from the crop's box in the source to H × W, antialiased, as Pillow's `resize(size, filter, box)`.
+
+use fast_image_resize::images::{Image as Target, ImageRef as View};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use serde::{Deserialize, Serialize};
+
+use super::decode::Image;
+
+/// The `[preprocess]` section of a `teacher.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocess {
+    /// What part of the image is seen.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The fraction of the crop's sides that is kept, above 0 and up to 1; timm's `crop_pct`.
+    #[serde(default = "whole")]
+    pub crop: f64,
+    /// The resampling filter.
+    #[serde(default)]
+    pub filter: Filter,
+    /// What `mean` and `std` count in.
+    #[serde(default)]
+    pub range: Range,
+    /// Subtracted from each channel, in the order of `channels`.
+    pub mean: [f32; 3],
+    /// Divides each channel, in the order of `channels`.
+    pub std: [f32; 3],
+    /// The order of the channels.
+    #[serde(default)]
+    pub channels: Channels,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+/// What part of the image is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The largest centred box of the input's aspect, times `crop`.
+    #[default]
+    CenterCrop,
+    /// All of it, stretched; `crop` cuts off its margins.
+    Squash,
+}
+
+/// Resampling filters, antialiased when shrinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// No antialiasing.
+    Nearest,
+    /// Triangle.
+    #[default]
+    Bilinear,
+    /// Catmull-Rom, a = −0.5, as Pillow's.
+    Bicubic,
+    /// Lanczos with 3 lobes.
+    Lanczos,
+}
+
+/// What `mean` and `std` count in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Range {
+    /// Pixels from 0 to 1.
+    #[default]
+    Unit,
+    /// Pixels from 0 to 255.
+    Byte,
+}
+
+/// The order of the channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// Red first.
+    #[default]
+    Rgb,
+    /// Blue first.
+    Bgr,
+}
+
+/// A value of the section that makes no sense.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PreprocessError {
+    /// `crop` out of range.
+    #[error("crop is {0}: it has to be above 0 and at most 1")]
+    Crop(f64),
+    /// `std` zero or not finite.
+    #[error("std is {0:?}: each has to be finite and above 0")]
+    Std([f32; 3]),
+    /// `mean` not finite.
+    #[error("mean is {0:?}: each has to be finite")]
+    Mean([f32; 3]),
+}
+
+impl Preprocess {
+    /// The pure checks.
+    ///
+    /// # Errors
+    /// [`PreprocessError`], naming the key.
+    pub fn validate(&self) -> Result<(), PreprocessError> {
+        if !(self.crop > 0.0 && self.crop <= 1.0) {
+            return Err(PreprocessError::Crop(self.crop));
+        }
+        if !self.std.iter().all(|s| s.is_finite() && *s > 0.0) {
+            return Err(PreprocessError::Std(self.std));
+        }
+        if !self.mean.iter().all(|m| m.is_finite()) {
+            return Err(PreprocessError::Mean(self.mean));
+        }
+        Ok(())
+    }
+}
+
+/// Runs the preprocessing; one a thread, since it owns its buffers.
+#[derive(Debug)]
+pub struct Preprocessor {
+    config: Preprocess,
+    resizer: Resizer,
+    target: Target<'static>,
+    /// For each plane of the input: the pixel's channel, and the value of each of its 256 levels.
+    tables: [(usize, [f32; 256]); 3],
+}
+
+impl Preprocessor {
+    /// A preprocessor for an input of `height` × `width`.
+    pub fn new(config: &Preprocess, height: usize, width: usize) -> Self {
+        let scale = match config.range {
+            Range::Unit => 255.0,
+            Range::Byte => 1.0,
+        };
+        let tables = std::array::from_fn(|plane| {
+            let channel = match config.channels {
+                Channels::Rgb => plane,
+                Channels::Bgr => 2 - plane,
+            };
+            let levels = std::array::from_fn(|level| {
+                (level as f32 / scale - config.mean[plane]) / config.std[plane]
+            });
+            (channel, levels)
+        });
+        Self {
+            config: config.clone(),
+            resizer: Resizer::new(),
+            target: Target::new(width as u32, height as u32, PixelType::U8x3),
+            tables,
+        }
+    }
+
+    /// The short side in pixels that an image may be shrunk to before this preprocessing without being enlarged by it.
+    pub fn target_short_side(&self) -> u32 {
+        let side = self.target.width().max(self.target.height());
+        (f64::from(side) / self.config.crop).ceil() as u32
+    }
+
+    /// One image → `out`, [3, H, W]. `out` stays as it is where the image has no pixels.
+    pub fn run(&mut self, image: &Image, out: &mut [f32]) {
+        let Ok(view) = View::new(image.width, image.height, &image.pixels, PixelType::U8x3) else {
+            return;
+        };
+        let (left, top, width, height) = self.crop_box(image.width, image.height);
+        let algorithm = match self.config.filter {
+            Filter::Nearest => ResizeAlg::Nearest,
+            Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+            Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+            Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+        };
+        let options = ResizeOptions::new()
+            .resize_alg(algorithm)
+            .crop(left, top, width, height)
+            .use_alpha(false);
+        if self.resizer.resize(&view, &mut self.target, &options).is_err() {
+            return;
+        }
+        let pixels = self.target.buffer();
+        let plane_len = pixels.len() / 3;
+        for (plane, (channel, levels)) in out.chunks_exact_mut(plane_len).zip(&self.tables) {
+            for (value, pixel) in plane.iter_mut().zip(pixels.chunks_exact(3)) {
+                *value = levels[usize::from(pixel[*channel])];
+            }
+        }
+    }
+
+    /// The box that is seen: left, top, width, height, in fractions of pixels.
+    fn crop_box(&self, width: u32, height: u32) -> (f64, f64, f64, f64) {
+        let (w, h) = (f64::from(width), f64::from(height));
+        let (box_w, box_h) = match self.config.mode {
+            Mode::Squash => (w, h),
+            Mode::CenterCrop => {
+                let aspect = f64::from(self.target.width()) / f64::from(self.target.height());
+                (w.min(h * aspect), h.min(w / aspect))
+            }
+        };
+        let (box_w, box_h) = (box_w * self.config.crop, box_h * self.config.crop);
+        ((w - box_w) / 2.0, (h - box_h) / 2.0, box_w, box_h)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Preprocess {
+        Preprocess {
+            mode: Mode::CenterCrop,
+            crop: 1.0,
+            filter: Filter::Bicubic,
+            range: Range::Byte,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            channels: Channels::Rgb,
+        }
+    }
+
+    fn image(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Image {
+        let pixels = (0..height)
+            .flat_map(|y| (0..width).map(move |x| (x, y)))
+            .flat_map(|(x, y)| pixel(x, y))
+            .collect();
+        Image {
+            pixels,
+            width,
+            height,
+            full_width: width,
+            full_height: height,
+            scaled: false,
+        }
+    }
+
+    #[test]
+    fn a_centre_crop_sees_the_middle_and_a_squash_everything() {
+        // Left third black, middle third grey, right third white.
+        let thirds = image(30, 10, |x, _| [[0, 128, 255][(x / 10) as usize]; 3]);
+        let mut out = vec![0.0; 3 * 10 * 10];
+        Preprocessor::new(&config(), 10, 10).run(&thirds, &mut out);
+        assert!(out.iter().all(|v| (v - 128.0).abs() < 0.5));
+        let squash = Preprocess { mode: Mode::Squash, ..config() };
+        Preprocessor::new(&squash, 10, 10).run(&thirds, &mut out);
+        assert!(out[0] < 5.0 && out[9] > 250.0);
+    }
+
+    #[test]
+    fn mean_std_range_and_channel_order_are_applied_to_planes() {
+        let red = image(4, 4, |_, _| [255, 0, 0]);
+        let mut out = vec![0.0; 3 * 4];
+        let unit = Preprocess {
+            range: Range::Unit,
+            mean: [0.5; 3],
+            std: [0.25; 3],
+            ..config()
+        };
+        Preprocessor::new(&unit, 2, 2).run(&red, &mut out);
+        assert_eq!(out, [[2.0; 4], [-2.0; 4], [-2.0; 4]].concat());
+        let bgr = Preprocess { channels: Channels::Bgr, ..unit };
+        Preprocessor::new(&bgr, 2, 2).run(&red, &mut out);
+        assert_eq!(out, [[-2.0; 4], [-2.0; 4], [2.0; 4]].concat());
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_named() {
+        for (bad, word) in [
+            (Preprocess { crop: 0.0, ..config() }, "crop"),
+            (Preprocess { crop: 1.5, ..config() }, "crop"),
+            (Preprocess { std: [1.0, 0.0, 1.0], ..config() }, "std"),
+            (Preprocess { mean: [f32::NAN; 3], ..config() }, "mean"),
+        ] {
+            assert!(bad.validate().unwrap_err().to_string().contains(word));
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Noisy Student Training (Xie et al., 2020) as a data system.
+//!
+//! ```text
+//!  source bucket                                                workspace bucket
+//!  loose objects │ tar shards │ Parquet with image bytes
+//!       │ list                                     manifests/dataset=D/…parquet    what there is, cut into shards
+//!       ▼                                               │
+//!   manifest ──▶ fetch ──▶ decode+resize ──▶ infer ──▶ labels/dataset=D/teacher=NAME@V/shard-000042.parquet
+//!                (async)     (CPU threads)   (ort)      every image of the shard once: its soft label, or why there is none
+//!                                                        │
+//!                                                   SQL (DataFusion): labels, rejects, manifest, teachers
+//! ```
+//!
+//! The modules, in the order in which data meets them: [`store`] opens a URL, [`source`] lists and reads images, [`manifest`] cuts them
+//! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables.
+
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod run;
+
+pub mod runtime;
+pub mod store;
+pub mod workspace;
+
+pub mod dataset;
+pub mod source;
+
+pub mod manifest;
+
+pub mod teacher;
+
+pub mod label;
+pub mod schema;
+
+pub mod catalog;
+pub mod doctor;
+pub mod output;
+
+pub use error::{Error, Result};

@@ -1,0 +1,32 @@
+//! Parses, runs, and turns an error into a message and an exit code.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use understudy::cli::Cli;
+use understudy::run::run;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "error,understudy=warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = format!("error: {error}\n");
+            if let Some(hint) = error.hint() {
+                text.push_str(&format!("\nhint: {hint}\n"));
+            }
+            // Nobody reads standard error any more: the exit code is left.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! One arm a subcommand: parsed arguments → the stage that does it → what is printed. Data goes to standard output.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::catalog;
+use crate::cli::{
+    Cli, Command, DoctorArgs, LabelArgs, ManifestArgs, SqlArgs, StorageArgs, TeachersCommand,
+    WorkspaceArgs,
+};
+use crate::config::{Config, ConfigError, parse_toml};
+use crate::dataset;
+use crate::doctor::{self, Verdict};
+use crate::error::Error;
+use crate::label::job::LabelJob;
+use crate::label::progress::{Summary, clock};
+use crate::manifest::{self, Refresh};
+use crate::output;
+use crate::runtime::{Device, Runtime};
+use crate::source::Source;
+use crate::store::{self, StorageOptions};
+use crate::teacher::{self, TeacherConfig};
+use crate::workspace::Workspace;
+
+/// Does what the arguments say.
+///
+/// # Errors
+/// Any stage's; [`Error::exit_code`] tells the process's exit code.
+pub async fn run(cli: Cli) -> Result<(), Error> {
+    match cli.command {
+        Command::Init(at) => init(&at).await,
+        Command::Teachers(command) => teachers(command).await,
+        Command::Manifest(args) => refresh(&args).await,
+        Command::Label(args) => label(args).await,
+        Command::Sql(args) => sql(&args).await,
+        Command::Validate { file } => validate(&file),
+        Command::Doctor(args) => examine(&args).await,
+    }
+}
+
+async fn init(at: &WorkspaceArgs) -> Result<(), Error> {
+    let (workspace, new) = Workspace::init(&at.workspace, &options(&at.storage)).await?;
+    let url = workspace.at.url();
+    say(if new {
+        format!("made the workspace `{url}`")
+    } else {
+        format!("the workspace `{url}` is there already")
+    });
+    if !workspace.file.create_only {
+        say(
+            "note: this store ignores create-only puts (a second put overwrote the first), so that exactly-once holds for one writer at a time only; see `understudy doctor`",
+        );
+    }
+    Ok(())
+}
+
+async fn open(at: &WorkspaceArgs) -> Result<Workspace, Error> {
+    Ok(Workspace::open(&at.workspace, &options(&at.storage)).await?)
+}
+
+async fn teachers(command: TeachersCommand) -> Result<(), Error> {
+    match command {
+        TeachersCommand::Add {
+            name,
+            model,
+            config,
+            onnxruntime,
+            at,
+        } => {
+            let config = TeacherConfig::read(&config)?;
+            let workspace = open(&at).await?;
+            let opened = store::open(&model, &options(&at.storage))?;
+            let bytes = store::read(&*opened.store, &opened.path, &opened.url()).await?;
+            let runtime = Runtime::load(onnxruntime.as_deref(), Device::Cpu)?;
+            let (record, new) = teacher::add(&workspace, &runtime, &name, bytes, &config).await?;
+            say(if new {
+                format!("added {record}: {} classes", record.classes)
+            } else {
+                format!("{record} is this very model and configuration already")
+            });
+            output::line(&record.to_string())
+        }
+        TeachersCommand::List { json, at } => {
+            let records = teacher::list(&open(&at).await?).await?;
+            if json {
+                return output::json(&records);
+            }
+            for r in &records {
+                let description = r.description.as_deref().unwrap_or("");
+                output::line(&format!(
+                    "{:<24} {:>6} classes {:>8.1} MB  {}  {description}",
+                    r.to_string(),
+                    r.classes,
+                    r.model_bytes as f64 / 1e6,
+                    &r.model_sha256[..12.min(r.model_sha256.len())],
+                ))?;
+            }
+            if records.is_empty() {
+                say("no teachers yet; add one with `understudy teachers add NAME --model FILE --config teacher.toml`");
+            }
+            Ok(())
+        }
+        TeachersCommand::Show { teacher, at } => {
+            let teacher = teacher::get(&open(&at).await?, &teacher).await?;
+            let r = &teacher.record;
+            output::line(&format!(
+                "# {r}\n# model sha256 {}, {} bytes\n# config sha256 {}\n# added by understudy {}",
+                r.model_sha256, r.model_bytes, r.config_sha256, r.understudy
+            ))?;
+            let text = toml::to_string_pretty(&teacher.config)
+                .map_err(|e| Error::Output(std::io::Error::other(e)))?;
+            output::line(text.trim_end())
+        }
+    }
+}
+
+async fn refresh(args: &ManifestArgs) -> Result<(), Error> {
+    let config = config(args.config.as_deref())?;
+    let storage = options(&args.at.storage);
+    let workspace = open(&args.at).await?;
+    if let Some(url) = &args.source {
+        Source::open(url, &storage, &config.source)?.check().await?;
+    }
+    let dataset = dataset::remember(
+        &workspace,
+        &args.dataset,
+        args.source.as_deref(),
+        &config.source,
+        &config.manifest,
+    )
+    .await?;
+    let source = Source::open(&dataset.source, &storage, &dataset.reading)?;
+    let refreshed =
+        manifest::refresh(&workspace, &dataset.name, &source, &dataset.manifest, &|_| {}).await?;
+    let generations = manifest::generations(&workspace, &dataset.name).await?;
+    if args.json {
+        return output::json(&generations);
+    }
+    match refreshed {
+        Refresh::Added(g) => output::line(&format!(
+            "generation {}: {} new, {} changed, {} gone, {} unchanged, {} shards",
+            g.generation, g.new, g.changed, g.gone, g.unchanged, g.shards
+        )),
+        Refresh::Unchanged => output::line(&format!(
+            "nothing has changed since generation {}",
+            generations.len()
+        )),
+    }
+}
+
+async fn label(args: LabelArgs) -> Result<(), Error> {
+    if args.noise.is_some() {
+        return Err(ConfigError::NotYet {
+            what: "--noise",
+            advice: "it comes with the student's augmentation; leave it out for the clean teacher of the method",
+        }
+        .into());
+    }
+    let mut config = config(args.config.as_deref())?;
+    let label = &mut config.label;
+    label.encoding = args.encoding.unwrap_or(label.encoding);
+    label.batch = args.batch.unwrap_or(label.batch);
+    label.workers = args.workers.unwrap_or(label.workers);
+    config.validate()?;
+    let workspace = open(&args.at).await?;
+    let job = LabelJob {
+        dataset: args.dataset,
+        source: args.source,
+        teacher: args.teacher,
+        retry_rejects: args.retry_rejects,
+        device: args.runtime.device,
+        onnxruntime: args.runtime.onnxruntime,
+        config,
+        storage: options(&args.at.storage),
+        visible: true,
+    };
+    let summary = job.run(&workspace).await?;
+    say(describe(&summary, job.retry_rejects));
+    if args.json {
+        output::json(&summary)?;
+    }
+    if summary.interrupted {
+        return Err(Error::Interrupted);
+    }
+    Ok(())
+}
+
+fn describe(s: &Summary, retry: bool) -> String {
+    if s.images == 0 {
+        return if retry {
+            format!("no rejects to label again for {} by {}", s.dataset, s.teacher)
+        } else {
+            format!(
+                "all of {} is labelled by {} already ({} shards)",
+                s.dataset, s.teacher, s.shards_before
+            )
+        };
+    }
+    format!(
+        "{} of {} images labelled, {} rejected, in {} at {:.0} images/s on {}; {} shards, {} before\n\
+         time: fetch {:.0} %, decode {:.0} %, infer {:.0} %; write {:.0} %; the bottleneck is {}",
+        s.labelled,
+        s.images,
+        s.rejected,
+        clock(s.seconds),
+        s.images_per_second,
+        s.device,
+        s.shards,
+        s.shards_before,
+        s.time.fetch * 100.0,
+        s.time.decode * 100.0,
+        s.time.infer * 100.0,
+        s.time.write * 100.0,
+        s.bottleneck
+    )
+}
+
+async fn sql(args: &SqlArgs) -> Result<(), Error> {
+    let context = catalog::open(&open(&args.at).await?).await?;
+    let frame = catalog::query(&context, &args.query).await?;
+    output::result(catalog::execute(frame).await?, args.format).await
+}
+
+fn validate(file: &Path) -> Result<(), Error> {
+    let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read {
+        path: file.to_owned(),
+        source,
+    })?;
+    let name = file.display().to_string();
+    // A file with these tables is meant as a teacher.toml; its errors are then a teacher's.
+    let table: toml::Table = parse_toml(&name, &text)?;
+    let kind = if ["input", "preprocess", "output", "classes"]
+        .iter()
+        .any(|key| table.contains_key(*key))
+    {
+        TeacherConfig::read(file)?;
+        "teacher"
+    } else {
+        Config::read(file)?;
+        "pipeline"
+    };
+    output::line(&format!("`{name}` is a valid {kind} file"))
+}
+
+async fn examine(args: &DoctorArgs) -> Result<(), Error> {
+    let checks = doctor::examine(
+        args.workspace.as_deref(),
+        &options(&args.storage),
+        args.runtime.onnxruntime.as_deref(),
+        args.runtime.device,
+    )
+    .await;
+    if args.json {
+        output::json(&checks)?;
+    } else {
+        output::line(doctor::render(&checks).trim_end())?;
+    }
+    match checks.iter().filter(|c| c.verdict == Verdict::Problem).count() {
+        0 => Ok(()),
+        problems => Err(Error::Doctor { problems }),
+    }
+}
+
+fn config(file: Option<&Path>) -> Result<Config, ConfigError> {
+    file.map_or_else(|| Ok(Config::default()), Config::read)
+}
+
+fn options(args: &StorageArgs) -> StorageOptions {
+    StorageOptions {
+        pairs: args.options.iter().cloned().collect(),
+        retries: None,
+    }
+}
+
+fn say(text: impl AsRef<str>) {
+    // Nobody reads standard error any more: the work goes on.
+    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+}

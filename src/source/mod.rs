@@ -1,0 +1,411 @@
+//! A source URL → the images behind it: listed as a stream, read by range, one attempt at a time.
+//!
+//! Loose objects, WebDataset tars and Parquet files with image bytes may lie side by side below one prefix; what an object is follows
+//! from its name. Listing holds no more than a window in memory; reading gives neighbours of one container together.
+
+mod list;
+mod parquet;
+mod read;
+mod webdataset;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use object_store::ObjectStore;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{self, Opened, StorageOptions, StoreError};
+
+pub use self::list::{Listed, Object as ListedObject};
+
+/// The most bytes of neighbouring tar members that one read gives.
+const GROUP_BYTES: u64 = 8 * 1024 * 1024;
+/// The most rows of a Parquet file that one read gives: with photos of 100 kB some 13 MB.
+const GROUP_ROWS: usize = 128;
+
+/// The `[source]` section: what is read as an image.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceConfig {
+    /// Extensions that are images besides the usual ones, without the dot: `["img", "dat"]`. What a file really is, its first bytes say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
+    /// The Parquet column with the bytes; found by itself where there is one binary column, or a struct with `bytes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_column: Option<String>,
+}
+
+/// What kind of object holds an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The object is the image.
+    Object,
+    /// A WebDataset tar.
+    Tar,
+    /// A Parquet file.
+    Parquet,
+}
+
+impl Kind {
+    /// Its name in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Tar => "tar",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// The kind of a name in the manifest.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Object, Self::Tar, Self::Parquet]
+            .into_iter()
+            .find(|k| k.name() == name)
+    }
+}
+
+/// One image to be read: a row of the manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageRef {
+    /// `s3://bucket/a.jpg`, `…/x.tar#member.jpg`, `…/x.parquet#17`.
+    pub key: String,
+    /// The path, in the source's store, of the object that holds it; the URL itself where the source is a list of URLs.
+    pub object: String,
+    /// Its place among the container's images; for Parquet the row's number in the file.
+    pub position: u64,
+    /// The manifest's generation.
+    pub generation: u32,
+    /// The shard.
+    pub shard: u32,
+    /// Its place within the shard, from 0.
+    pub row: u32,
+    /// What the object is.
+    pub kind: Kind,
+    /// Of a tar member's bytes within the tar.
+    pub offset: Option<u64>,
+    /// Of the image in bytes, where it is known before it is read.
+    pub size: Option<u64>,
+    /// Of the object in bytes.
+    pub object_size: Option<u64>,
+    /// Of the object.
+    pub etag: Option<String>,
+    /// A reject that the listing alone shows.
+    pub problem: Option<String>,
+    /// A sentence about it.
+    pub detail: Option<String>,
+}
+
+/// An image as its container's index has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// As [`ImageRef::key`].
+    pub key: String,
+    /// As [`ImageRef::position`].
+    pub position: u64,
+    /// As [`ImageRef::offset`].
+    pub offset: Option<u64>,
+    /// As [`ImageRef::size`].
+    pub size: Option<u64>,
+    /// As [`ImageRef::problem`] and [`ImageRef::detail`].
+    pub problem: Option<(String, String)>,
+}
+
+/// What can go wrong with a source as a whole. What goes wrong with one image is a [`ReadError`].
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// There is nothing to label.
+    #[error("`{url}` has no images")]
+    Empty {
+        /// The source.
+        url: String,
+    },
+    /// A place that cannot be listed.
+    #[error("cannot list `{url}`: {detail}")]
+    List {
+        /// The place.
+        url: String,
+        /// Why.
+        detail: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SourceError {
+    /// The store's error behind it.
+    pub fn store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(e) => Some(e),
+            Self::Empty { .. } | Self::List { .. } => None,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Empty { .. } => Some("give a folder or prefix with images, .tar or .parquet files below it, or a .txt list of URLs".into()),
+            Self::List { .. } => Some("check the permissions; for names that an object store cannot list, give a narrower prefix".into()),
+            Self::Store(e) => e.hint(),
+        }
+    }
+}
+
+/// Why one read failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct ReadError {
+    /// What follows from it.
+    pub kind: ReadErrorKind,
+    /// A sentence for people.
+    pub detail: String,
+}
+
+/// What follows from a failed read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadErrorKind {
+    /// It may work the next time: 5xx, a time-out, a truncated body.
+    Retryable,
+    /// The object is not there any more.
+    NotFound,
+    /// The object is another than the one listed.
+    Changed,
+    /// The store refuses the credentials: every other read will fail the same way.
+    Credentials,
+    /// Larger than `decode.max_bytes`.
+    TooLarge,
+    /// It is there, and its container cannot be read.
+    Unreadable,
+}
+
+/// An open source.
+#[derive(Debug)]
+pub struct Source {
+    /// The source as typed.
+    url: String,
+    /// For listing, with the client's retries.
+    listing: Opened,
+    /// For reading, without: the label stage counts attempts.
+    reading: Arc<dyn ObjectStore>,
+    shape: Shape,
+    config: SourceConfig,
+    hosts: Arc<read::Hosts>,
+    max_bytes: u64,
+}
+
+/// What the URL names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// A prefix or directory, or one image, tar or Parquet file.
+    Tree,
+    /// A text file with one URL a line.
+    UrlList,
+}
+
+impl Source {
+    /// Opens a source; nothing is asked of the store yet.
+    ///
+    /// # Errors
+    /// [`StoreError::BadUrl`] and [`StoreError::UnknownOption`].
+    pub fn open(
+        url: &str,
+        storage: &StorageOptions,
+        config: &SourceConfig,
+    ) -> Result<Self, SourceError> {
+        let listing = store::open(url, storage)?;
+        let reading = store::open(url, &storage.without_retries())?.store;
+        let name = listing.path.as_ref().to_lowercase();
+        let single = list::container_kind(&name).is_some();
+        let http = listing.root.scheme().starts_with("http");
+        let shape = if name.ends_with(".txt") || (http && !single) {
+            Shape::UrlList
+        } else {
+            Shape::Tree
+        };
+        Ok(Self {
+            url: url.to_owned(),
+            listing,
+            reading,
+            shape,
+            config: config.clone(),
+            hosts: Arc::new(read::Hosts::new(storage.without_retries())),
+            max_bytes: u64::MAX,
+        })
+    }
+
+    /// The same source, which does not read images of more bytes.
+    #[must_use]
+    pub fn with_max_bytes(self, max_bytes: u64) -> Self {
+        Self { max_bytes, ..self }
+    }
+
+    /// The URL as typed.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether there is anything at all at the URL.
+    ///
+    /// # Errors
+    /// [`SourceError`]: no such bucket or directory, refused credentials, nothing in it.
+    pub async fn check(&self) -> Result<(), SourceError> {
+        let mut listed = self.list();
+        loop {
+            match listed.next().await {
+                None => {
+                    return Err(SourceError::Empty {
+                        url: self.url.clone(),
+                    });
+                }
+                Some(Err(e)) => return Err(e),
+                Some(Ok(Listed::Skipped { .. })) => {}
+                Some(Ok(Listed::Object(_))) => return Ok(()),
+            }
+        }
+    }
+
+    /// The objects of the source, in no particular order.
+    pub fn list(&self) -> BoxStream<'static, Result<Listed, SourceError>> {
+        if self.shape == Shape::UrlList {
+            return list::urls(self.listing.clone(), self.url.clone());
+        }
+        if self.listing.is_local() {
+            return list::local(&self.listing, self.config.clone());
+        }
+        list::store(self.listing.clone(), self.config.clone())
+    }
+
+    /// The images of one listed object, in the order of the container.
+    pub fn entries(&self, object: &list::Object) -> BoxStream<'static, Result<Entry, SourceError>> {
+        let key = self.key(&object.path);
+        if let Some(problem) = &object.problem {
+            return one(Entry {
+                key,
+                position: 0,
+                offset: None,
+                size: object.size,
+                problem: Some(problem.clone()),
+            });
+        }
+        match object.kind {
+            Kind::Object => one(Entry {
+                key,
+                position: 0,
+                offset: None,
+                size: object.size,
+                problem: None,
+            }),
+            Kind::Tar => webdataset::index(self.reader(), key, object.clone(), self.config.clone()),
+            Kind::Parquet => parquet::index(self.reader(), key, object.clone(), self.config.clone()),
+        }
+    }
+
+    /// How many of these neighbours, from the first, one read gives; 1 or more.
+    pub fn group_len(&self, images: &[ImageRef]) -> usize {
+        let Some(first) = images.first() else {
+            return 1;
+        };
+        let same = images.iter().take_while(|i| i.object == first.object);
+        let most = match first.kind {
+            Kind::Object => 1,
+            Kind::Parquet => same.take(GROUP_ROWS).count(),
+            Kind::Tar => {
+                let start = first.offset.unwrap_or(0);
+                same.take_while(|i| {
+                    i.offset.unwrap_or(0) + i.size.unwrap_or(0) <= start + GROUP_BYTES
+                })
+                .count()
+            }
+        };
+        most.max(1)
+    }
+
+    /// The bytes of neighbours in one object, in order: one attempt, without retries or time-out.
+    ///
+    /// # Errors
+    /// [`ReadError`] for the whole group, or inside for one image.
+    pub async fn read(
+        &self,
+        images: &[ImageRef],
+    ) -> Result<Vec<Result<Bytes, ReadError>>, ReadError> {
+        let Some(first) = images.first() else {
+            return Ok(Vec::new());
+        };
+        let too_large = |image: &ImageRef| {
+            image.size.filter(|s| *s > self.max_bytes).map(|size| ReadError {
+                kind: ReadErrorKind::TooLarge,
+                detail: format!("{size} bytes are more than the limit of {}", self.max_bytes),
+            })
+        };
+        match first.kind {
+            Kind::Object => {
+                if let Some(e) = too_large(first) {
+                    return Ok(vec![Err(e)]);
+                }
+                let whole = self
+                    .reader()
+                    .whole(&first.object, first.size, first.etag.as_deref(), self.max_bytes)
+                    .await?;
+                Ok(vec![Ok(whole)])
+            }
+            Kind::Tar => {
+                let wanted: Vec<Option<Range<u64>>> = images
+                    .iter()
+                    .map(|i| {
+                        let start = i.offset?;
+                        too_large(i).is_none().then_some(start..start + i.size?)
+                    })
+                    .collect();
+                let start = wanted.iter().flatten().map(|r| r.start).min();
+                let end = wanted.iter().flatten().map(|r| r.end).max();
+                let span = match (start, end) {
+                    (Some(start), Some(end)) => start..end,
+                    _ => 0..0,
+                };
+                let bytes = self
+                    .reader()
+                    .range(&first.object, span.clone(), first.etag.as_deref())
+                    .await?;
+                Ok(images
+                    .iter()
+                    .zip(wanted)
+                    .map(|(image, range)| match range {
+                        Some(r) => Ok(bytes
+                            .slice((r.start - span.start) as usize..(r.end - span.start) as usize)),
+                        None => Err(too_large(image).unwrap_or(ReadError {
+                            kind: ReadErrorKind::Unreadable,
+                            detail: "the manifest has no offset for it".into(),
+                        })),
+                    })
+                    .collect())
+            }
+            Kind::Parquet => {
+                parquet::rows(&self.reader(), images, &self.config).await
+            }
+        }
+    }
+
+    /// The key of an object: its URL.
+    fn key(&self, object: &str) -> String {
+        if self.shape == Shape::UrlList {
+            object.to_owned()
+        } else {
+            format!("{}{object}", self.listing.root)
+        }
+    }
+
+    fn reader(&self) -> read::Reader {
+        read::Reader {
+            store: Arc::clone(&self.reading),
+            local: self.listing.is_local() && self.shape == Shape::Tree,
+            if_match: !self.listing.root.scheme().starts_with("http"),
+            urls: (self.shape == Shape::UrlList).then(|| Arc::clone(&self.hosts)),
+        }
+    }
+}
+
+fn one(entry: Entry) -> BoxStream<'static, Result<Entry, SourceError>> {
+    stream::iter([Ok(entry)]).boxed()
+}

@@ -1,0 +1,263 @@
+//! A WebDataset tar → its images: headers are read in windows, the data of members are skipped by their offsets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+
+use super::list::{Object, is_image};
+use super::read::{Reader, listing_error, with_retries};
+use super::{Entry, SourceConfig, SourceError};
+
+/// What is read at a time: 1 MiB holds the headers and data of some ten photos, or skips to the next of a larger one.
+const WINDOW: u64 = 1024 * 1024;
+/// A tar's block in bytes.
+const BLOCK: u64 = 512;
+
+/// The images of a tar, in its order.
+pub(super) fn index(
+    reader: Reader,
+    key: String,
+    object: Object,
+    config: SourceConfig,
+) -> BoxStream<'static, Result<Entry, SourceError>> {
+    let walk = Walk {
+        reader,
+        key: Arc::from(key),
+        size: object.size.unwrap_or(0),
+        object,
+        config,
+        window: (0, Bytes::new()),
+        at: 0,
+        position: 0,
+        seen: HashMap::new(),
+        ended: false,
+    };
+    stream::try_unfold(walk, |mut walk| async move {
+        Ok(walk.next().await?.map(|entry| (entry, walk)))
+    })
+    .boxed()
+}
+
+struct Walk {
+    reader: Reader,
+    key: Arc<str>,
+    object: Object,
+    config: SourceConfig,
+    size: u64,
+    /// Start and bytes of what was read last.
+    window: (u64, Bytes),
+    at: u64,
+    position: u64,
+    /// How often each image's name came: of one tar, so it is bounded by that tar.
+    seen: HashMap<String, u32>,
+    ended: bool,
+}
+
+/// A header block.
+struct Header {
+    name: String,
+    kind: u8,
+    size: u64,
+}
+
+impl Walk {
+    async fn next(&mut self) -> Result<Option<Entry>, SourceError> {
+        let (mut long_name, mut long_size) = (None, None);
+        loop {
+            if self.ended || self.at >= self.size {
+                return Ok(None);
+            }
+            if self.at + BLOCK > self.size {
+                self.ended = true;
+                return Ok(Some(self.broken("truncated-tar", "it ends within a header")));
+            }
+            let block = self.bytes(self.at, BLOCK).await?;
+            if block.iter().all(|b| *b == 0) {
+                return Ok(None);
+            }
+            let Some(header) = parse(&block) else {
+                self.ended = true;
+                return Ok(Some(if self.at == 0 {
+                    self.broken("not-a-tar", "the file does not begin with a tar header")
+                } else {
+                    self.broken("damaged-tar", "a header does not match its checksum; what follows is lost")
+                }));
+            };
+            let data = self.at + BLOCK;
+            let size = long_size.take().unwrap_or(header.size);
+            let end = data.saturating_add(size);
+            self.at = data.saturating_add(size.div_ceil(BLOCK).saturating_mul(BLOCK));
+            match header.kind {
+                b'L' | b'x' if end > self.size || size > WINDOW => {
+                    self.ended = true;
+                    return Ok(Some(self.broken("truncated-tar", "it ends within a long name")));
+                }
+                b'L' => {
+                    let name = self.bytes(data, size).await?;
+                    long_name = Some(text(&name));
+                    continue;
+                }
+                b'x' => {
+                    for (field, value) in pax(&self.bytes(data, size).await?) {
+                        match field.as_str() {
+                            "path" => long_name = Some(value),
+                            "size" => long_size = value.parse().ok(),
+                            _ => {}
+                        }
+                    }
+                    continue;
+                }
+                b'0' | 0 | b'7' | b'S' => {}
+                // Folders, links, global headers.
+                _ => {
+                    long_name = None;
+                    continue;
+                }
+            }
+            let name = long_name.take().unwrap_or(header.name);
+            if !is_image(&name, &self.config) || name.ends_with('/') {
+                continue;
+            }
+            let problem = if end > self.size {
+                self.ended = true;
+                Some(("truncated-tar", format!("the tar ends {} bytes before this member does", end - self.size)))
+            } else if header.kind == b'S' {
+                Some(("unsupported-member", "a sparse tar member".to_owned()))
+            } else {
+                None
+            };
+            return Ok(Some(self.member(&name, data, size, problem)));
+        }
+    }
+
+    fn member(
+        &mut self,
+        name: &str,
+        offset: u64,
+        size: u64,
+        problem: Option<(&str, String)>,
+    ) -> Entry {
+        let times = self.seen.entry(name.to_owned()).or_insert(0);
+        *times += 1;
+        let (key, problem) = if *times == 1 {
+            (format!("{}#{name}", self.key), problem)
+        } else {
+            (
+                format!("{}#{name}#{times}", self.key),
+                Some((
+                    "duplicate-member",
+                    format!("the tar has `{name}` {times} times; the first one counts"),
+                )),
+            )
+        };
+        let position = self.position;
+        self.position += 1;
+        Entry {
+            key,
+            position,
+            offset: Some(offset),
+            size: Some(size),
+            problem: problem.map(|(reason, detail)| (reason.to_owned(), detail)),
+        }
+    }
+
+    /// A row for the tar itself.
+    fn broken(&mut self, reason: &str, detail: &str) -> Entry {
+        let position = self.position;
+        self.position += 1;
+        Entry {
+            key: self.key.to_string(),
+            position,
+            offset: None,
+            size: None,
+            problem: Some((reason.to_owned(), detail.to_owned())),
+        }
+    }
+
+    async fn bytes(&mut self, from: u64, len: u64) -> Result<Bytes, SourceError> {
+        let (start, window) = &self.window;
+        if from < *start || from + len > start + window.len() as u64 {
+            let end = (from + len.max(WINDOW)).min(self.size);
+            self.window = (from, self.fetch(from, end).await?);
+        }
+        let (start, window) = &self.window;
+        let at = (from - start) as usize;
+        Ok(window.slice(at..at + len as usize))
+    }
+
+    async fn fetch(&self, from: u64, end: u64) -> Result<Bytes, SourceError> {
+        let etag = self.object.etag.as_deref();
+        with_retries(|| self.reader.range(&self.object.path, from..end, etag))
+            .await
+            .map_err(|e| listing_error(self.key.to_string(), e))
+    }
+}
+
+/// A block → its header; `None` where the checksum is off.
+fn parse(block: &[u8]) -> Option<Header> {
+    let sum: u64 = block
+        .iter()
+        .enumerate()
+        .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) })
+        .sum();
+    if octal(&block[148..156])? != sum {
+        return None;
+    }
+    let name = text(&block[..100]);
+    let prefix = if block[257..262] == *b"ustar" && block[262] == 0 {
+        text(&block[345..500])
+    } else {
+        String::new()
+    };
+    Some(Header {
+        name: if prefix.is_empty() { name } else { format!("{prefix}/{name}") },
+        kind: block[156],
+        size: number(&block[124..136])?,
+    })
+}
+
+/// Octal, or for sizes of 8 GiB and more GNU's base 256.
+fn number(field: &[u8]) -> Option<u64> {
+    if field[0] & 0x80 == 0 {
+        return octal(field);
+    }
+    let mut value = u64::from(field[0] & 0x7F);
+    for byte in &field[1..] {
+        value = value.checked_mul(256)? + u64::from(*byte);
+    }
+    Some(value)
+}
+
+fn octal(field: &[u8]) -> Option<u64> {
+    let text = text(field);
+    let digits = text.trim();
+    if digits.is_empty() {
+        return Some(0);
+    }
+    u64::from_str_radix(digits, 8).ok()
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// `length key=value\n` records.
+fn pax(bytes: &[u8]) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    let mut rest = bytes;
+    while let Some(space) = rest.iter().position(|b| *b == b' ') {
+        let length = std::str::from_utf8(&rest[..space]).ok().and_then(|t| t.parse::<usize>().ok());
+        let Some(record) = length.and_then(|l| rest.get(space + 1..l)) else {
+            break;
+        };
+        let record = String::from_utf8_lossy(record);
+        if let Some((key, value)) = record.trim_end_matches('\n').split_once('=') {
+            fields.push((key.to_owned(), value.to_owned()));
+        }
+        rest = &rest[length.unwrap_or(rest.len())..];
+    }
+    fields
+}

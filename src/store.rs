@@ -1,0 +1,491 @@
+//! A URL → an object store with its retry and time-out settings.
+//!
+//! `file://`, `s3://`, `gs://`, `az://`, `http(s)://` and `memory://` are opened through [`object_store`]; the store itself is used as
+//! it is, without a wrapper. Endpoint, region, credentials and allow-http come from the usual environment variables
+//! (`AWS_ENDPOINT_URL`, `AWS_REGION`, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_ACCOUNT_NAME`, …) and from
+//! `--storage-option key=value`, which wins.
+
+use std::collections::BTreeMap;
+use std::path::Path as FsPath;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::http::HttpBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme,
+    PutMode, PutPayload, RetryConfig,
+};
+use url::Url;
+
+use crate::error::nearest;
+
+/// How often the store's own client repeats a request that failed with a 5xx, a time-out or a broken connection.
+pub const DEFAULT_RETRIES: usize = 6;
+
+/// How long a connection may take to be set up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one request may take, body included. Shard and manifest objects are a few MiB, so this is generous.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What can go wrong with a store or a URL.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The text is neither a URL nor a path.
+    #[error("`{url}` is not a URL that understudy can open: {why}")]
+    BadUrl {
+        /// What the user typed.
+        url: String,
+        /// Why it was refused.
+        why: String,
+    },
+    /// A `--storage-option` that the store does not know.
+    #[error("`{key}` is not a storage option of {store}")]
+    UnknownOption {
+        /// The option's name as typed.
+        key: String,
+        /// Which store it was meant for.
+        store: &'static str,
+        /// The nearest option that exists.
+        near: Option<String>,
+    },
+    /// The store refused the credentials, or none were found.
+    #[error("`{url}` refused the credentials: {detail}")]
+    Credentials {
+        /// What was asked for.
+        url: String,
+        /// The store's words.
+        detail: String,
+    },
+    /// There is nothing at this place.
+    #[error("`{url}` does not exist: {detail}")]
+    NotFound {
+        /// What was asked for.
+        url: String,
+        /// The store's words.
+        detail: String,
+    },
+    /// The object exists already (create-only put).
+    #[error("`{url}` exists already")]
+    AlreadyExists {
+        /// What was to be created.
+        url: String,
+    },
+    /// Everything else: unreachable, 5xx after all retries, disk full, ….
+    #[error("cannot {action} `{url}`: {detail}")]
+    Failed {
+        /// The verb: read, list, write.
+        action: &'static str,
+        /// What was asked for.
+        url: String,
+        /// The store's words.
+        detail: String,
+    },
+}
+
+impl StoreError {
+    /// Sorts an `object_store` error: credentials and absence are told apart from faults, since they must stop at once.
+    pub fn from_object_store(
+        action: &'static str,
+        url: impl Into<String>,
+        error: &object_store::Error,
+    ) -> Self {
+        let url = url.into();
+        let detail = innermost(error);
+        match error {
+            object_store::Error::NotFound { .. } => Self::NotFound { url, detail },
+            object_store::Error::AlreadyExists { .. } => Self::AlreadyExists { url },
+            object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. } => Self::Credentials { url, detail },
+            _ if is_missing_credentials(error) => Self::Credentials { url, detail },
+            _ => Self::Failed {
+                action,
+                url,
+                detail,
+            },
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::BadUrl { .. } => Some(
+                "use a path, or a URL that begins with file://, s3://, gs://, az://, http:// or https://"
+                    .into(),
+            ),
+            Self::UnknownOption { near, .. } => near.as_ref().map(|n| format!("did you mean `{n}`?")),
+            Self::Credentials { url, .. } => Some(match url.split(':').next() {
+                Some("s3" | "s3a") => "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, or --storage-option skip_signature=true for a public bucket".into(),
+                Some("gs") => "set GOOGLE_APPLICATION_CREDENTIALS to a service account file".into(),
+                Some("az" | "abfs" | "abfss") => "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY".into(),
+                Some("file") => "check the permissions of the directory and its parents".into(),
+                _ => "check the credentials of this store".into(),
+            }),
+            Self::NotFound { .. } => Some("check the spelling of the bucket and the prefix".into()),
+            Self::AlreadyExists { .. } => None,
+            Self::Failed { .. } => Some(
+                "check the endpoint and the network; `understudy doctor --workspace URL` tests a workspace's store"
+                    .into(),
+            ),
+        }
+    }
+}
+
+/// The last error of the chain: the store's own words without the wrappers that only repeat each other.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !inner_text.is_empty() {
+            text = inner_text;
+        }
+        cause = inner.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// Whether the chain speaks of the machine's metadata service: what is left to ask where no credentials were given.
+fn is_missing_credentials(error: &dyn std::error::Error) -> bool {
+    let mut text = String::new();
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    [
+        "169.254.169.254",
+        "metadata.google",
+        "instance credentials",
+        "MissingCredentials",
+        "Missing credentials",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
+}
+
+/// Options of a store, as typed: `--storage-option key=value`.
+#[derive(Debug, Clone, Default)]
+pub struct StorageOptions {
+    /// The pairs; a later one wins.
+    pub pairs: BTreeMap<String, String>,
+    /// Retries inside the store's client; `None` for [`DEFAULT_RETRIES`]. The fetch stage counts attempts itself and sets zero.
+    pub retries: Option<usize>,
+}
+
+impl StorageOptions {
+    /// The same options for a client that does not repeat anything by itself.
+    #[must_use]
+    pub fn without_retries(&self) -> Self {
+        Self {
+            retries: Some(0),
+            ..self.clone()
+        }
+    }
+}
+
+/// An open store and the place in it that the URL names.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The store, at the bucket's (or the file system's) root.
+    pub store: Arc<dyn ObjectStore>,
+    /// The root's URL, ending in `/`: `s3://bucket/`, `file:///`.
+    pub root: Url,
+    /// The place inside the store.
+    pub path: Path,
+}
+
+impl Opened {
+    /// The key of an object of this store: the root's URL and the object's path as the store spells it, without percent-encoding.
+    pub fn key(&self, path: &Path) -> String {
+        format!("{}{}", self.root, path.as_ref())
+    }
+
+    /// The URL as the user would type it.
+    pub fn url(&self) -> String {
+        self.key(&self.path)
+    }
+
+    /// Whether this is the local file system.
+    pub fn is_local(&self) -> bool {
+        self.root.scheme() == "file"
+    }
+}
+
+/// A path or URL as typed → a URL. Paths become `file://` URLs and are made absolute.
+pub fn parse_url(text: &str) -> Result<Url, StoreError> {
+    let bad = |why: String| StoreError::BadUrl {
+        url: text.to_owned(),
+        why,
+    };
+    if text.is_empty() {
+        return Err(bad("it is empty".into()));
+    }
+    if !text.contains("://") {
+        let absolute = std::path::absolute(FsPath::new(text)).map_err(|e| bad(e.to_string()))?;
+        return Url::from_file_path(&absolute)
+            .map_err(|()| bad("the path cannot be written as a URL".into()));
+    }
+    if let Some(path) = text.strip_prefix("file://") {
+        // Taken as the file system spells it, so that `%` and `#` in names need no escaping.
+        if !path.starts_with('/') {
+            return Err(bad(
+                "a file URL has three slashes before the path: file:///data/images".into(),
+            ));
+        }
+        let absolute = std::path::absolute(FsPath::new(path)).map_err(|e| bad(e.to_string()))?;
+        return Url::from_file_path(absolute)
+            .map_err(|()| bad("the path cannot be written as a URL".into()));
+    }
+    Url::parse(text).map_err(|e| bad(e.to_string()))
+}
+
+/// Opens the store that a URL or path names.
+///
+/// # Errors
+/// [`StoreError::BadUrl`] for a scheme that is not known, [`StoreError::UnknownOption`] for a storage option that the store does
+/// not have. Nothing is asked of the store yet.
+pub fn open(text: &str, options: &StorageOptions) -> Result<Opened, StoreError> {
+    let url = parse_url(text)?;
+    let bad = |why: String| StoreError::BadUrl {
+        url: text.to_owned(),
+        why,
+    };
+    let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|e| bad(e.to_string()))?;
+    let fail = |e: object_store::Error| bad(innermost(&e));
+    let (store, root): (Arc<dyn ObjectStore>, String) = match scheme {
+        ObjectStoreScheme::Local => {
+            (Arc::new(LocalFileSystem::new()), "file:///".into())
+        }
+        ObjectStoreScheme::Memory => {
+            (Arc::new(InMemory::new()), "memory:///".into())
+        }
+        ObjectStoreScheme::AmazonS3 => {
+            let mut builder = AmazonS3Builder::from_env()
+                .with_client_options(client_options())
+                .with_url(url.as_str())
+                .with_retry(retry(options));
+            for (key, value) in &options.pairs {
+                let key = config_key::<AmazonS3ConfigKey>(key, "Amazon S3", S3_OPTIONS)?;
+                builder = builder.with_config(key, value);
+            }
+            (Arc::new(builder.build().map_err(fail)?), bucket_root(&url))
+        }
+        ObjectStoreScheme::GoogleCloudStorage => {
+            let mut builder = GoogleCloudStorageBuilder::from_env()
+                .with_client_options(client_options())
+                .with_url(url.as_str())
+                .with_retry(retry(options));
+            for (key, value) in &options.pairs {
+                let key = config_key::<GoogleConfigKey>(key, "Google Cloud Storage", GCS_OPTIONS)?;
+                builder = builder.with_config(key, value);
+            }
+            (Arc::new(builder.build().map_err(fail)?), bucket_root(&url))
+        }
+        ObjectStoreScheme::MicrosoftAzure => {
+            let mut builder = MicrosoftAzureBuilder::from_env()
+                .with_client_options(client_options())
+                .with_url(url.as_str())
+                .with_retry(retry(options));
+            for (key, value) in &options.pairs {
+                let key = config_key::<AzureConfigKey>(key, "Azure Blob Storage", AZURE_OPTIONS)?;
+                builder = builder.with_config(key, value);
+            }
+            (Arc::new(builder.build().map_err(fail)?), bucket_root(&url))
+        }
+        ObjectStoreScheme::Http => {
+            let origin = &url[..url::Position::BeforePath];
+            (http(origin, options)?, format!("{origin}/"))
+        }
+        other => return Err(bad(format!("{other:?} is not supported"))),
+    };
+    let root = Url::parse(&root).map_err(|e| bad(e.to_string()))?;
+    Ok(Opened { store, root, path })
+}
+
+/// A web server, or with a whole URL one resource of it.
+///
+/// # Errors
+/// As [`open`].
+pub fn http(base: &str, options: &StorageOptions) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    let mut builder = HttpBuilder::new()
+        .with_url(base)
+        .with_client_options(client_options().with_allow_http(base.starts_with("http://")))
+        .with_retry(retry(options));
+    for (key, value) in &options.pairs {
+        let key = config_key::<ClientConfigKey>(key, "an HTTP server", HTTP_OPTIONS)?;
+        builder = builder.with_config(key, value);
+    }
+    let store = builder.build().map_err(|e| StoreError::BadUrl {
+        url: base.to_owned(),
+        why: innermost(&e),
+    })?;
+    Ok(Arc::new(store))
+}
+
+fn bucket_root(url: &Url) -> String {
+    format!("{}/", &url[..url::Position::BeforePath])
+}
+
+fn client_options() -> ClientOptions {
+    ClientOptions::new()
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_timeout(REQUEST_TIMEOUT)
+}
+
+fn retry(options: &StorageOptions) -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(10),
+            base: 2.0,
+        },
+        max_retries: options.retries.unwrap_or(DEFAULT_RETRIES),
+        retry_timeout: REQUEST_TIMEOUT,
+    }
+}
+
+const S3_OPTIONS: &[&str] = &[
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
+    "region",
+    "endpoint",
+    "allow_http",
+    "virtual_hosted_style_request",
+    "skip_signature",
+    "unsigned_payload",
+    "imdsv1_fallback",
+    "timeout",
+    "connect_timeout",
+];
+const GCS_OPTIONS: &[&str] = &[
+    "service_account",
+    "service_account_key",
+    "application_credentials",
+    "skip_signature",
+    "allow_http",
+    "timeout",
+];
+const AZURE_OPTIONS: &[&str] = &[
+    "account_name",
+    "access_key",
+    "client_id",
+    "client_secret",
+    "tenant_id",
+    "sas_key",
+    "endpoint",
+    "use_emulator",
+    "skip_signature",
+    "allow_http",
+];
+const HTTP_OPTIONS: &[&str] = &["allow_http", "timeout", "connect_timeout", "proxy_url", "user_agent"];
+
+fn config_key<K: FromStr>(
+    key: &str,
+    store: &'static str,
+    known: &[&str],
+) -> Result<K, StoreError> {
+    K::from_str(&key.to_ascii_lowercase()).map_err(|_| StoreError::UnknownOption {
+        key: key.to_owned(),
+        store,
+        near: nearest(key, known.iter().copied()),
+    })
+}
+
+/// What a create-only put did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// The object was not there; now it holds our bytes.
+    New,
+    /// The object was there with the very same bytes: our own put whose answer was lost, or another worker's equal one.
+    Same,
+    /// The object was there with other bytes, which stay.
+    Other,
+}
+
+/// Creates an object, once: the one way anything is committed.
+///
+/// A put whose answer was lost is repeated by the client and then meets its own object; comparing the bytes tells that from
+/// another writer's object.
+///
+/// # Errors
+/// Any [`StoreError`] but [`StoreError::AlreadyExists`], which becomes [`Created::Same`] or [`Created::Other`].
+pub async fn create(
+    store: &dyn ObjectStore,
+    path: &Path,
+    url: &str,
+    bytes: bytes::Bytes,
+) -> Result<Created, StoreError> {
+    let put = store
+        .put_opts(
+            path,
+            PutPayload::from_bytes(bytes.clone()),
+            PutMode::Create.into(),
+        )
+        .await;
+    let error = match put {
+        Ok(_) => return Ok(Created::New),
+        Err(e) => e,
+    };
+    // Whatever the store said: if the object is there, it was committed, by us (the answer was lost) or by another worker.
+    match read(store, path, url).await {
+        Ok(there) if there == bytes => Ok(Created::Same),
+        Ok(_) => Ok(Created::Other),
+        Err(_) => Err(StoreError::from_object_store("write", url, &error)),
+    }
+}
+
+/// Reads a whole object.
+///
+/// # Errors
+/// [`StoreError`] with `url` in it.
+pub async fn read(
+    store: &dyn ObjectStore,
+    path: &Path,
+    url: &str,
+) -> Result<bytes::Bytes, StoreError> {
+    let fail = |e: object_store::Error| StoreError::from_object_store("read", url, &e);
+    store.get(path).await.map_err(fail)?.bytes().await.map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_path_and_a_file_url_open_the_same_place() {
+        let options = StorageOptions::default();
+        let by_path = open("/data/a b#1", &options).unwrap();
+        let by_url = open("file:///data/a b#1", &options).unwrap();
+        assert_eq!(by_path.url(), by_url.url());
+        assert_eq!(by_path.url(), "file:///data/a b#1");
+    }
+
+    #[test]
+    fn an_unknown_scheme_and_an_unknown_option_are_named() {
+        let error = open("ftp://host/x", &StorageOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("ftp://host/x"), "{error}");
+        let mut options = StorageOptions::default();
+        options.pairs.insert("regoin".into(), "x".into());
+        let error = open("s3://bucket/x", &options).unwrap_err();
+        assert_eq!(error.hint().unwrap(), "did you mean `region`?");
+    }
+
+    #[tokio::test]
+    async fn a_second_create_tells_equal_from_other_bytes() {
+        let store = InMemory::new();
+        let path = Path::from("a");
+        for (bytes, expected) in [("x", Created::New), ("x", Created::Same), ("y", Created::Other)] {
+            let created = create(&store, &path, "memory:///a", bytes.into()).await.unwrap();
+            assert_eq!(created, expected);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Where everything lies in the workspace bucket, and the two ways in which something becomes visible there.
+//!
+//! ```text
+//! workspace.json                                               made by `init`
+//! datasets/D/000001.json                                       the source of dataset D; the highest number counts
+//! manifests/dataset=D/generation-000001.parquet                the rows of a generation
+//! manifests/dataset=D/generation-000001.json                   its commit: what has none does not exist
+//! labels/dataset=D/teacher=NAME@V/shard-000042.parquet         one object a shard, labels and rejects
+//! labels/dataset=D/teacher=NAME@V/shard-000042.retry-001.parquet
+//! teachers/NAME/V/{model.onnx, teacher.toml, teacher.json}     teacher.json is its commit
+//! probes/…                                                     left by the create-only probe where it cannot delete
+//! ```
+//! A commit is one create-only put ([`crate::store::create`]). What needs several objects becomes visible through one JSON that is
+//! put last; a pointer moves by creating the next numbered file. Nothing is ever overwritten.
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutPayload};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{self, Created, Opened, StorageOptions, StoreError};
+
+/// The layout's version; a workspace of a later version is refused.
+pub const LAYOUT: u32 = 1;
+
+/// What can go wrong with a workspace as such.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    /// No `workspace.json` at the URL.
+    #[error("`{url}` is not a workspace")]
+    NotInitialised {
+        /// The URL as given.
+        url: String,
+    },
+    /// Written by a later understudy.
+    #[error("`{url}` has layout {found}, this understudy knows up to {LAYOUT}")]
+    TooNew {
+        /// The URL as given.
+        url: String,
+        /// The layout found.
+        found: u32,
+    },
+    /// A JSON object in the workspace cannot be read.
+    #[error("`{url}` is damaged: {source}")]
+    Damaged {
+        /// The object.
+        url: String,
+        /// What serde says.
+        source: serde_json::Error,
+    },
+    /// A name that cannot stand in a path.
+    #[error("`{name}` cannot be the name of a {what}")]
+    BadName {
+        /// dataset, teacher, ….
+        what: &'static str,
+        /// As typed.
+        name: String,
+    },
+    /// Nothing by this name.
+    #[error("the workspace has no {what} `{name}`")]
+    Unknown {
+        /// dataset, teacher, ….
+        what: &'static str,
+        /// As typed.
+        name: String,
+        /// A name that is near, or those that exist.
+        hint: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl WorkspaceError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotInitialised { url } => {
+                Some(format!("make one with `understudy init --workspace {url}`"))
+            }
+            Self::TooNew { .. } => Some("install a newer understudy".into()),
+            Self::Damaged { .. } => {
+                Some("restore the object from the bucket's versions; understudy never rewrites it".into())
+            }
+            Self::BadName { .. } => Some(
+                "use letters, digits, `.`, `_` and `-`, at most 100, beginning with a letter or digit".into(),
+            ),
+            Self::Unknown { hint, .. } => Some(hint.clone()),
+            Self::Store(e) => e.hint(),
+        }
+    }
+}
+
+/// What `workspace.json` says.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct WorkspaceFile {
+    /// [`LAYOUT`] when it was made.
+    pub layout: u32,
+    /// Whether the store honoured a create-only put when the workspace was made. Where it does not, one writer at a time is safe.
+    pub create_only: bool,
+}
+
+/// An open workspace.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    /// The store and the workspace's place in it.
+    pub at: Opened,
+    /// What `workspace.json` says.
+    pub file: WorkspaceFile,
+}
+
+impl Workspace {
+    /// Makes a workspace, or opens the one that is there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn init(url: &str, options: &StorageOptions) -> Result<(Self, bool), WorkspaceError> {
+        Self::init_at(store::open(url, options)?).await
+    }
+
+    /// [`Workspace::init`] in a store that is open already. `true` where the workspace is new.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn init_at(at: Opened) -> Result<(Self, bool), WorkspaceError> {
+        let mut workspace = Self {
+            at,
+            file: WorkspaceFile {
+                layout: LAYOUT,
+                create_only: true,
+            },
+        };
+        workspace.file.create_only = workspace.probe().await?;
+        let bytes = to_json(&workspace.file);
+        let new = workspace.create("workspace.json", bytes).await? == Created::New;
+        Ok((Self::open_at(workspace.at).await?, new))
+    }
+
+    /// Opens a workspace.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::NotInitialised`] where there is none.
+    pub async fn open(url: &str, options: &StorageOptions) -> Result<Self, WorkspaceError> {
+        Self::open_at(store::open(url, options)?).await
+    }
+
+    /// [`Workspace::open`] in a store that is open already.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::NotInitialised`] where there is none.
+    pub async fn open_at(at: Opened) -> Result<Self, WorkspaceError> {
+        let workspace = Self {
+            at,
+            file: WorkspaceFile {
+                layout: LAYOUT,
+                create_only: true,
+            },
+        };
+        let url = workspace.at.url();
+        let file: WorkspaceFile = match workspace.read_json("workspace.json").await {
+            Ok(file) => file,
+            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => {
+                return Err(WorkspaceError::NotInitialised { url });
+            }
+            Err(e) => return Err(e),
+        };
+        if file.layout > LAYOUT {
+            return Err(WorkspaceError::TooNew {
+                url,
+                found: file.layout,
+            });
+        }
+        Ok(Self { file, ..workspace })
+    }
+
+    /// Whether the store honours create-only puts: the same name is created twice, the second must fail.
+    ///
+    /// # Errors
+    /// The store's, where not even the first put works.
+    pub async fn probe(&self) -> Result<bool, WorkspaceError> {
+        let unique = format!("{}-{}", std::process::id(), nanos());
+        let path = self.path(&format!("probes/{unique}"));
+        let url = self.at.key(&path);
+        let fail = |e: object_store::Error| StoreError::from_object_store("write", &url, &e);
+        self.at
+            .store
+            .put_opts(&path, PutPayload::from_static(b"first"), PutMode::Create.into())
+            .await
+            .map_err(fail)?;
+        let second = self
+            .at
+            .store
+            .put_opts(&path, PutPayload::from_static(b"second"), PutMode::Create.into())
+            .await;
+        // A store that keeps what it has been told to keep (object lock) may refuse; the probe's bytes then stay behind, harmless.
+        let _ = self.at.store.delete(&path).await;
+        match second {
+            Ok(_) => Ok(false),
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. },
+            ) => Ok(true),
+            Err(e) => Err(fail(e).into()),
+        }
+    }
+
+    /// A place in the workspace.
+    pub fn path(&self, relative: &str) -> Path {
+        relative
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .fold(self.at.path.clone(), |path, part| path.join(part))
+    }
+
+    /// The URL of a place in the workspace.
+    pub fn url(&self, relative: &str) -> String {
+        self.at.key(&self.path(relative))
+    }
+
+    /// Creates an object, once.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn create(&self, relative: &str, bytes: Bytes) -> Result<Created, WorkspaceError> {
+        let path = self.path(relative);
+        let url = self.at.key(&path);
+        if !self.file.create_only {
+            // The store overwrites silently: looking first keeps a commit that is there, as long as nobody else writes.
+            match store::read(&*self.at.store, &path, &url).await {
+                Ok(there) if there == bytes => return Ok(Created::Same),
+                Ok(_) => return Ok(Created::Other),
+                Err(StoreError::NotFound { .. }) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        let created = store::create(&*self.at.store, &path, &url, bytes).await?;
+        if self.at.is_local() {
+            sweep_staging(&path);
+        }
+        Ok(created)
+    }
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn read(&self, relative: &str) -> Result<Bytes, WorkspaceError> {
+        let path = self.path(relative);
+        Ok(store::read(&*self.at.store, &path, &self.at.key(&path)).await?)
+    }
+
+    /// Reads a JSON object.
+    ///
+    /// # Errors
+    /// The store's, or [`WorkspaceError::Damaged`].
+    pub async fn read_json<T: DeserializeOwned>(&self, relative: &str) -> Result<T, WorkspaceError> {
+        let bytes = self.read(relative).await?;
+        serde_json::from_slice(&bytes).map_err(|source| WorkspaceError::Damaged {
+            url: self.url(relative),
+            source,
+        })
+    }
+
+    /// The names of the objects right below a place, sorted.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn names(&self, relative: &str) -> Result<Vec<String>, WorkspaceError> {
+        let path = self.path(relative);
+        let fail =
+            |e: object_store::Error| StoreError::from_object_store("list", self.at.key(&path), &e);
+        let mut names: Vec<String> = self
+            .at
+            .store
+            .list(Some(&path))
+            .map_err(fail)
+            .try_filter_map(|meta| {
+                let below = meta
+                    .location
+                    .prefix_match(&path)
+                    .map(|parts| parts.map(|p| p.as_ref().to_owned()).collect::<Vec<_>>());
+                futures::future::ready(Ok(match below.as_deref() {
+                    Some([name]) => Some(name.clone()),
+                    _ => None,
+                }))
+            })
+            .try_collect()
+            .await?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The names of the folders right below a place, sorted.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn folders(&self, relative: &str) -> Result<Vec<String>, WorkspaceError> {
+        let path = self.path(relative);
+        let listing = self
+            .at
+            .store
+            .list_with_delimiter(Some(&path))
+            .await
+            .map_err(|e| StoreError::from_object_store("list", self.at.key(&path), &e))?;
+        let mut names: Vec<String> = listing
+            .common_prefixes
+            .iter()
+            .filter_map(|p| p.filename().map(str::to_owned))
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// The JSON of a commit: pretty, with a line end, the same for the same value.
+pub fn to_json<T: Serialize>(value: &T) -> Bytes {
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+/// Checks a dataset's or a teacher's name.
+///
+/// # Errors
+/// [`WorkspaceError::BadName`].
+pub fn check_name(what: &'static str, name: &str) -> Result<(), WorkspaceError> {
+    let good = name.len() <= 100
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    if good {
+        Ok(())
+    } else {
+        Err(WorkspaceError::BadName {
+            what,
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// Removes what killed local puts of this object left behind: `name#1`, `name#2`, …, `object_store`'s staging files.
+///
+/// Called after the object's own commit, when nobody needs them any more: a worker that is still writing one finds the object
+/// there when it is done.
+fn sweep_staging(path: &Path) {
+    let file = std::path::PathBuf::from(format!("/{path}"));
+    for n in 1..=64 {
+        let staging = format!("{}#{n}", file.display());
+        if std::fs::remove_file(staging).is_err() {
+            break;
+        }
+    }
+}
+
+fn nanos() -> u128 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_nanos())
+}
