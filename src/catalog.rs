@@ -22,7 +22,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarUDF, SimpleScalarUDF, Volatility, cast, col, lit, when,
+    ColumnarValue, Expr, ScalarUDF, SimpleScalarUDF, SortExpr, Volatility, cast, col, lit, when,
 };
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use url::Url;
@@ -141,7 +141,11 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
         histories.push(history);
     }
     let empty = || Ok::<_, CatalogError>(empty_manifest(context)?);
-    view(context, "manifest_history", union(histories)?.map_or_else(empty, Ok)?)?;
+    view(
+        context,
+        "manifest_history",
+        union(histories)?.map_or_else(empty, Ok)?,
+    )?;
     view(context, "manifest", union(current)?.map_or_else(empty, Ok)?)?;
 
     let teachers = teacher::list(workspace).await?;
@@ -168,21 +172,39 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
                 context,
                 &format!("{parent}/{part}/"),
                 schema::labels(settings.encoding, names.len()),
+                Vec::new(),
             )?;
             let raw = if generations.len() > 1 {
                 let history = history(workspace, context, dataset, generations)?;
-                without_superseded(raw, &history, generations, generation_of_shard(generations)?)?
+                without_superseded(
+                    raw,
+                    &history,
+                    generations,
+                    generation_of_shard(generations)?,
+                )?
             } else {
                 raw
             };
-            labels.push(labels_half(raw.clone(), dataset, teacher, settings.encoding, names)?);
+            labels.push(labels_half(
+                raw.clone(),
+                dataset,
+                teacher,
+                settings.encoding,
+                names,
+            )?);
             rejects.push(rejects_half(raw, dataset, teacher)?);
         }
     }
     if labels.is_empty() {
         let schema = schema::labels(Encoding::Float32, 1);
         let none = context.read_batch(RecordBatch::new_empty(schema))?;
-        labels.push(labels_half(none.clone(), "", "", Encoding::Float32, Vec::new())?);
+        labels.push(labels_half(
+            none.clone(),
+            "",
+            "",
+            Encoding::Float32,
+            Vec::new(),
+        )?);
         rejects.push(rejects_half(none, "", "")?);
     }
     if let (Some(labels), Some(rejects)) = (union(labels)?, union(rejects)?) {
@@ -216,9 +238,12 @@ pub async fn query(context: &SessionContext, sql: &str) -> Result<DataFrame, Cat
 /// # Errors
 /// [`CatalogError::Query`].
 pub async fn execute(frame: DataFrame) -> Result<SendableRecordBatchStream, CatalogError> {
-    frame.execute_stream().await.map_err(|e| CatalogError::Query {
-        detail: e.strip_backtrace(),
-    })
+    frame
+        .execute_stream()
+        .await
+        .map_err(|e| CatalogError::Query {
+            detail: e.strip_backtrace(),
+        })
 }
 
 /// The URL of a place in the workspace, percent-encoded as DataFusion wants it.
@@ -242,10 +267,12 @@ fn listing(
     context: &SessionContext,
     relative: &str,
     schema: arrow::datatypes::SchemaRef,
+    order: Vec<Vec<SortExpr>>,
 ) -> Result<DataFrame, CatalogError> {
     let url = ListingTableUrl::parse(encoded_url(workspace, relative))?;
-    let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
-        .with_file_extension(".parquet");
+    let options =
+        ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
+    let options = options.with_file_sort_order(order);
     let config = ListingTableConfig::new(url)
         .with_listing_options(options)
         .with_schema(schema);
@@ -263,7 +290,18 @@ pub fn generation(
     generation: &Generation,
 ) -> Result<DataFrame, CatalogError> {
     let relative = format!("manifests/dataset={dataset}/{}", generation.file);
-    listing(workspace, context, &relative, manifest::schema())
+    // A generation is written sorted by object, and all of its rows have its number: merging generations needs no sort.
+    let order = vec![
+        col("object").sort(true, false),
+        col("generation").sort(false, false),
+    ];
+    listing(
+        workspace,
+        context,
+        &relative,
+        manifest::schema(),
+        vec![order],
+    )
 }
 
 fn history(
@@ -307,9 +345,10 @@ fn without_superseded(
             col("key").alias("later_key"),
             col("generation").alias("later_generation"),
         ])?;
-    Ok(rows.join_on(
-        later,
-        JoinType::LeftAnti,
+    // The side that a hash join holds in memory is its left one: what changed or is gone is less than what is there.
+    Ok(later.join_on(
+        rows,
+        JoinType::RightAnti,
         [
             col("key").eq(col("later_key")),
             col("later_generation").gt(generation),
@@ -362,10 +401,15 @@ fn labels_half(
         class_name.call(vec![col("class")]).alias("label"),
         col("confidence"),
         col("second_class"),
-        class_name.call(vec![col("second_class")]).alias("second_label"),
+        class_name
+            .call(vec![col("second_class")])
+            .alias("second_label"),
     ];
     columns.extend(
-        ["margin", "entropy", "width", "height", "sha256", "phash", "shard", "retry"].map(col),
+        [
+            "margin", "entropy", "width", "height", "sha256", "phash", "shard", "retry",
+        ]
+        .map(col),
     );
     columns.extend([
         col("attempts"),
@@ -387,7 +431,10 @@ fn rejects_half(raw: DataFrame, dataset: &str, teacher: &str) -> Result<DataFram
         ])?;
     let mut columns = vec![lit(dataset).alias("dataset"), lit(teacher).alias("teacher")];
     columns.extend(
-        ["key", "stage", "reason", "detail", "attempts", "sha256", "shard", "retry"].map(col),
+        [
+            "key", "stage", "reason", "detail", "attempts", "sha256", "shard", "retry",
+        ]
+        .map(col),
     );
     Ok(raw
         .filter(col("reason").is_not_null())?
@@ -439,24 +486,46 @@ fn teachers_table(
         ("name", text(&|r| Some(r.name.clone())), false),
         (
             "version",
-            Arc::new(records.iter().map(|r| Some(r.version)).collect::<UInt32Array>()) as ArrayRef,
+            Arc::new(
+                records
+                    .iter()
+                    .map(|r| Some(r.version))
+                    .collect::<UInt32Array>(),
+            ) as ArrayRef,
             false,
         ),
         (
             "classes",
-            Arc::new(records.iter().map(|r| Some(r.classes as u64)).collect::<UInt64Array>()),
+            Arc::new(
+                records
+                    .iter()
+                    .map(|r| Some(r.classes as u64))
+                    .collect::<UInt64Array>(),
+            ),
             false,
         ),
         (
             "model_bytes",
-            Arc::new(records.iter().map(|r| Some(r.model_bytes)).collect::<UInt64Array>()),
+            Arc::new(
+                records
+                    .iter()
+                    .map(|r| Some(r.model_bytes))
+                    .collect::<UInt64Array>(),
+            ),
             false,
         ),
-        ("model_sha256", text(&|r| Some(r.model_sha256.clone())), false),
+        (
+            "model_sha256",
+            text(&|r| Some(r.model_sha256.clone())),
+            false,
+        ),
         ("description", text(&|r| r.description.clone()), true),
     ])
     .map_err(DataFusionError::from)?;
-    Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+    Ok(Arc::new(MemTable::try_new(
+        batch.schema(),
+        vec![vec![batch]],
+    )?))
 }
 
 fn union(frames: Vec<DataFrame>) -> Result<Option<DataFrame>, CatalogError> {

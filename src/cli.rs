@@ -31,7 +31,7 @@ pub enum Command {
     ///
     /// Run it again after a crash, after Ctrl-C, or when the bucket has grown: it goes on where it was.
     Label(LabelArgs),
-    /// Query the workspace: the tables labels, rejects, manifest, manifest_history and teachers
+    /// Query the workspace: the tables labels, rejects, manifest, `manifest_history` and teachers
     Sql(SqlArgs),
     /// Check a teacher.toml or a pipeline file
     Validate {
@@ -56,8 +56,8 @@ pub struct WorkspaceArgs {
 /// How stores are reached.
 #[derive(Debug, Args, Default)]
 pub struct StorageArgs {
-    /// An option of the object store, such as region=eu-central-1, endpoint=http://host:9000, allow_http=true or
-    /// skip_signature=true; may be given several times, and wins over the environment
+    /// An option of the object store, such as region=eu-central-1, endpoint=http://host:9000, `allow_http=true` or
+    /// `skip_signature=true`; may be given several times, and wins over the environment
     #[arg(long = "storage-option", value_name = "KEY=VALUE", value_parser = key_value)]
     pub options: Vec<(String, String)>,
 }
@@ -68,7 +68,7 @@ pub struct RuntimeArgs {
     /// Where the model runs: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: Device,
-    /// The ONNX Runtime library to load, rather than the one that is found [env: ORT_DYLIB_PATH]
+    /// The ONNX Runtime library to load, rather than the one that is found [env: `ORT_DYLIB_PATH`]
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
 }
@@ -86,7 +86,7 @@ pub enum TeachersCommand {
         /// Its teacher.toml
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// The ONNX Runtime library to load, rather than the one that is found [env: ORT_DYLIB_PATH]
+        /// The ONNX Runtime library to load, rather than the one that is found [env: `ORT_DYLIB_PATH`]
         #[arg(long, value_name = "FILE")]
         onnxruntime: Option<PathBuf>,
         #[command(flatten)]

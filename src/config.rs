@@ -72,8 +72,10 @@ pub const DEFAULT_CUDA_BATCH: usize = 64;
 pub const DEFAULT_PREFETCH: usize = 4;
 /// How often an image is asked for before it becomes a reject.
 pub const DEFAULT_ATTEMPTS: u16 = 4;
-/// Seconds after which a read that gives nothing is stuck.
+/// Seconds without a byte after which a read is stuck.
 pub const DEFAULT_READ_TIMEOUT_S: f64 = 30.0;
+/// An hour: what waits longer has been forgotten by the other side.
+const LONGEST_READ_TIMEOUT_S: f64 = 3600.0;
 /// How many classes a top-k soft label keeps.
 pub const DEFAULT_TOP_K: usize = 10;
 
@@ -81,10 +83,12 @@ pub const DEFAULT_TOP_K: usize = 10;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What is read as an image.
-    pub source: SourceConfig,
-    /// How the manifest is cut.
-    pub manifest: ManifestConfig,
+    /// What is read as an image; a dataset keeps what it was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceConfig>,
+    /// How the manifest is cut; a dataset keeps what it was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<ManifestConfig>,
     /// What bounds the decoding of an image.
     pub decode: DecodeConfig,
     /// How images are labelled.
@@ -107,7 +111,7 @@ pub struct LabelConfig {
     pub prefetch: usize,
     /// How often an image is asked for before it becomes a reject, 1 or more.
     pub attempts: u16,
-    /// Seconds without an answer after which a read is given up and tried again.
+    /// Seconds without an answer, or without another piece of it, after which a read is given up and tried again.
     pub read_timeout_s: f64,
 }
 
@@ -158,13 +162,19 @@ impl Config {
         };
         let label = &self.label;
         let decode = &self.decode;
+        let shard_images = self.manifest.clone().unwrap_or_default().shard_images;
         check(
-            (1..=1_000_000).contains(&self.manifest.shard_images),
+            (1..=1_000_000).contains(&shard_images),
             "manifest.shard_images",
-            &self.manifest.shard_images,
+            &shard_images,
             "use 1 to 1,000,000 images a shard",
         )?;
-        check(label.top_k >= 1, "label.top_k", &label.top_k, "keep at least one class")?;
+        check(
+            label.top_k >= 1,
+            "label.top_k",
+            &label.top_k,
+            "keep at least one class",
+        )?;
         check(
             label.batch <= 4096,
             "label.batch",
@@ -190,10 +200,10 @@ impl Config {
             "try 1 to 100 times",
         )?;
         check(
-            label.read_timeout_s.is_finite() && label.read_timeout_s > 0.0,
+            label.read_timeout_s > 0.0 && label.read_timeout_s <= LONGEST_READ_TIMEOUT_S,
             "label.read_timeout_s",
             &label.read_timeout_s,
-            "give seconds, more than 0",
+            "give seconds, more than 0 and at most 3600",
         )?;
         check(
             decode.max_bytes > 0 && decode.max_pixels > 0 && decode.max_memory > 0,
@@ -256,6 +266,9 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_the_defaults() {
-        parse_toml::<Config>("x.toml", "").unwrap().validate().unwrap();
+        parse_toml::<Config>("x.toml", "")
+            .unwrap()
+            .validate()
+            .unwrap();
     }
 }

@@ -29,6 +29,14 @@ pub enum DatasetError {
         /// What was typed.
         typed: String,
     },
+    /// The dataset is read or cut in another way.
+    #[error("dataset `{name}` was made with another `[{section}]` section")]
+    OtherReading {
+        /// The dataset.
+        name: String,
+        /// source or manifest.
+        section: &'static str,
+    },
     /// The workspace.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
@@ -46,6 +54,9 @@ impl DatasetError {
             Self::OtherSource { .. } => Some(
                 "leave --source out, or use another name: a dataset keeps its source, so that its labels mean one thing".into(),
             ),
+            Self::OtherReading { section, .. } => Some(format!(
+                "leave `[{section}]` out, or use another dataset name: what is listed already stays as it was listed"
+            )),
             Self::Workspace(e) => e.hint(),
             Self::Store(e) => e.hint(),
         }
@@ -67,16 +78,17 @@ pub struct Dataset {
 
 /// Gives the dataset that the workspace remembers, or remembers a new one.
 ///
-/// What was remembered counts: the cut of a manifest and the reading of a source stay as they were when the dataset was made.
+/// The cut of a manifest and the reading of a source stay as they were when the dataset was made.
 ///
 /// # Errors
-/// [`DatasetError::NoSource`] for an unknown dataset without a source, [`DatasetError::OtherSource`] for another source.
+/// [`DatasetError::NoSource`] for an unknown dataset without a source, [`DatasetError::OtherSource`] and
+/// [`DatasetError::OtherReading`] for what is not as it was remembered.
 pub async fn remember(
     workspace: &Workspace,
     name: &str,
     source: Option<&str>,
-    reading: &SourceConfig,
-    manifest: &ManifestConfig,
+    reading: Option<&SourceConfig>,
+    manifest: Option<&ManifestConfig>,
 ) -> Result<Dataset, DatasetError> {
     check_name("dataset", name)?;
     let place = format!("datasets/{name}/000001.json");
@@ -88,33 +100,42 @@ pub async fn remember(
         Err(WorkspaceError::Store(StoreError::NotFound { .. })) => None,
         Err(e) => return Err(e.into()),
     };
-    match (known, source) {
-        (Some(known), Some(typed)) if known.source != typed => Err(DatasetError::OtherSource {
-            name: name.to_owned(),
-            remembered: known.source,
-            typed,
-        }),
-        (Some(known), _) => Ok(known),
+    let known = match (known, &source) {
+        (Some(known), _) => known,
         (None, None) => {
             let names = workspace.folders("datasets").await?;
-            Err(DatasetError::NoSource {
+            return Err(DatasetError::NoSource {
                 name: name.to_owned(),
                 near: nearest(name, names.iter().map(String::as_str)),
-            })
+            });
         }
         (None, Some(source)) => {
             let dataset = Dataset {
                 name: name.to_owned(),
-                source,
-                reading: reading.clone(),
-                manifest: manifest.clone(),
+                source: source.clone(),
+                reading: reading.cloned().unwrap_or_default(),
+                manifest: manifest.cloned().unwrap_or_default(),
             };
             match workspace.create(&place, to_json(&dataset)).await? {
-                Created::New | Created::Same => Ok(dataset),
+                Created::New | Created::Same => dataset,
                 // Another process was first: what it remembered counts.
-                Created::Other => Ok(workspace.read_json(&place).await?),
+                Created::Other => workspace.read_json(&place).await?,
             }
         }
+    };
+    let other = |section| DatasetError::OtherReading {
+        name: name.to_owned(),
+        section,
+    };
+    match source {
+        Some(typed) if known.source != typed => Err(DatasetError::OtherSource {
+            name: name.to_owned(),
+            remembered: known.source,
+            typed,
+        }),
+        _ if reading.is_some_and(|r| *r != known.reading) => Err(other("source")),
+        _ if manifest.is_some_and(|m| *m != known.manifest) => Err(other("manifest")),
+        _ => Ok(known),
     }
 }
 

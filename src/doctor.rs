@@ -89,19 +89,26 @@ fn runtime(library: Option<&Path>, device: Device) -> Vec<Check> {
     let loaded = Check {
         what: "onnxruntime",
         verdict: Verdict::Ok,
-        found: format!(
-            "`{}`, {}",
-            runtime.library.display(),
-            runtime.build_info()
-        ),
+        found: format!("`{}`, {}", runtime.library.display(), runtime.build_info()),
         advice: None,
     };
-    let providers = if runtime.has_cuda() {
-        match runtime.try_cuda(0) {
+    let id = match device {
+        Device::Cuda(id) => id,
+        Device::Auto | Device::Cpu => 0,
+    };
+    let providers = if device == Device::Cpu {
+        Check {
+            what: "providers",
+            verdict: Verdict::Ok,
+            found: "cpu (CUDA was not asked for)".into(),
+            advice: None,
+        }
+    } else if runtime.has_cuda() {
+        match runtime.try_cuda(id) {
             Ok(()) => Check {
                 what: "providers",
                 verdict: Verdict::Ok,
-                found: "cpu, cuda:0".into(),
+                found: format!("cpu, cuda:{id}"),
                 advice: None,
             },
             Err(e) => Check {
@@ -115,10 +122,13 @@ fn runtime(library: Option<&Path>, device: Device) -> Vec<Check> {
         let wanted = matches!(device, Device::Cuda(_));
         Check {
             what: "providers",
-            verdict: if wanted { Verdict::Problem } else { Verdict::Ok },
+            verdict: if wanted {
+                Verdict::Problem
+            } else {
+                Verdict::Ok
+            },
             found: "cpu (this library is built without CUDA)".into(),
-            advice: wanted
-                .then(|| "install the CUDA build with `make setup-cuda`".into()),
+            advice: wanted.then(|| "install the CUDA build with `make setup-cuda`".into()),
         }
     };
     vec![loaded, providers]

@@ -72,26 +72,26 @@ impl Error {
                 DatasetError::Workspace(e) => workspace_code(e),
                 DatasetError::Store(e) => store_code(e),
                 DatasetError::NoSource { .. } => 3,
-                DatasetError::OtherSource { .. } => 2,
+                DatasetError::OtherSource { .. } | DatasetError::OtherReading { .. } => 2,
             },
-            Self::Source(e) => e.store().map_or(3, store_code),
-            Self::Manifest(e) => e.store().map_or(1, store_code),
+            Self::Source(e) => source_code(e),
+            Self::Manifest(e) => manifest_code(e),
             Self::Runtime(_) => 5,
             Self::Teacher(e) => teacher_code(e),
             Self::Label(e) => match e {
                 LabelError::Workspace(e) => workspace_code(e),
                 LabelError::Teacher(e) => teacher_code(e),
-                LabelError::Manifest(e) => e.store().map_or(1, store_code),
+                LabelError::Manifest(e) => manifest_code(e),
                 LabelError::Credentials { .. } => 4,
                 LabelError::Runtime(_) => 5,
                 LabelError::OtherSettings { .. } => 2,
-                LabelError::Encode { .. } | LabelError::Plan(_) => 1,
+                LabelError::Encode { .. } | LabelError::Shifted { .. } | LabelError::Plan(_) => 1,
             },
             Self::Catalog(e) => match e {
                 CatalogError::Workspace(e) => workspace_code(e),
                 CatalogError::Teacher(e) => teacher_code(e),
                 CatalogError::Store(e) => store_code(e),
-                CatalogError::Manifest(e) => e.store().map_or(1, store_code),
+                CatalogError::Manifest(e) => manifest_code(e),
                 CatalogError::Query { .. } | CatalogError::Refused { .. } => 2,
                 CatalogError::Engine(_) => 1,
             },
@@ -124,6 +124,27 @@ impl Error {
     }
 }
 
+fn source_code(error: &SourceError) -> u8 {
+    match error {
+        SourceError::Store(e) => store_code(e),
+        SourceError::Empty { .. } => 3,
+        SourceError::NotAList { .. } => 2,
+        SourceError::List { .. } => 1,
+    }
+}
+
+fn manifest_code(error: &ManifestError) -> u8 {
+    match error {
+        ManifestError::Source(e) => source_code(e),
+        ManifestError::Workspace(e) => workspace_code(e),
+        ManifestError::Engine(_)
+        | ManifestError::Write(_)
+        | ManifestError::Temporary(_)
+        | ManifestError::BadRow { .. }
+        | ManifestError::Busy { .. } => 1,
+    }
+}
+
 fn workspace_code(error: &WorkspaceError) -> u8 {
     match error {
         WorkspaceError::BadName { .. } => 2,
@@ -137,7 +158,9 @@ fn teacher_code(error: &TeacherError) -> u8 {
     match error {
         TeacherError::Workspace(e) => workspace_code(e),
         TeacherError::Runtime(_) => 5,
-        TeacherError::BadReference { .. } | TeacherError::File(_) | TeacherError::Config { .. } => 2,
+        TeacherError::BadReference { .. } | TeacherError::File(_) | TeacherError::Config { .. } => {
+            2
+        }
         TeacherError::Mismatch { .. } | TeacherError::Trial { .. } => 6,
         TeacherError::Damaged { .. } => 1,
     }

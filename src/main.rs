@@ -20,12 +20,11 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("error: {error}\n");
-            if let Some(hint) = error.hint() {
-                text.push_str(&format!("\nhint: {hint}\n"));
-            }
+            let hint = error
+                .hint()
+                .map_or(String::new(), |hint| format!("\nhint: {hint}\n"));
             // Nobody reads standard error any more: the exit code is left.
-            let _ = std::io::stderr().write_all(text.as_bytes());
+            let _ = write!(std::io::stderr(), "error: {error}\n{hint}");
             ExitCode::from(error.exit_code())
         }
     }

@@ -11,6 +11,7 @@ use arrow::util::pretty::pretty_format_batches;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
 use serde::Serialize;
 
 use crate::catalog::CatalogError;
@@ -43,7 +44,6 @@ pub async fn result(mut rows: SendableRecordBatchStream, format: Format) -> Resu
         detail: e.strip_backtrace(),
     };
     let out = BufWriter::new(std::io::stdout());
-    let io = |e: ArrowError| std::io::Error::other(e.to_string());
     match format {
         Format::Table => {
             let mut batches: Vec<RecordBatch> = rows.try_collect().await.map_err(failed)?;
@@ -53,7 +53,9 @@ pub async fn result(mut rows: SendableRecordBatchStream, format: Format) -> Resu
             line(&pretty_format_batches(&batches).map_err(io)?.to_string())
         }
         Format::Csv => {
-            let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
+            let mut writer = arrow::csv::WriterBuilder::new()
+                .with_header(true)
+                .build(out);
             writer
                 .write(&flat(&RecordBatch::new_empty(schema)).map_err(io)?)
                 .map_err(io)?;
@@ -71,13 +73,34 @@ pub async fn result(mut rows: SendableRecordBatchStream, format: Format) -> Resu
             Ok(writer.into_inner().flush()?)
         }
         Format::Parquet => {
-            let parquet = |e: parquet::errors::ParquetError| std::io::Error::other(e.to_string());
             let mut writer = ArrowWriter::try_new(out, schema, None).map_err(parquet)?;
             while let Some(batch) = rows.try_next().await.map_err(failed)? {
                 writer.write(&batch).map_err(parquet)?;
             }
             Ok(writer.into_inner().map_err(parquet)?.flush()?)
         }
+    }
+}
+
+/// The stream's error behind Arrow's, so that a reader that has gone (`| head`) is told from a full disk.
+fn io(error: ArrowError) -> std::io::Error {
+    match error {
+        ArrowError::IoError(_, inner) => inner,
+        ArrowError::CsvError(text) if text.contains("Broken pipe") => {
+            std::io::ErrorKind::BrokenPipe.into()
+        }
+        other => std::io::Error::other(other.to_string()),
+    }
+}
+
+/// As [`io`], for Parquet's errors.
+fn parquet(error: ParquetError) -> std::io::Error {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+            Ok(inner) => *inner,
+            Err(other) => std::io::Error::other(other.to_string()),
+        },
+        other => std::io::Error::other(other.to_string()),
     }
 }
 

@@ -96,7 +96,9 @@ async fn teachers(command: TeachersCommand) -> Result<(), Error> {
                 ))?;
             }
             if records.is_empty() {
-                say("no teachers yet; add one with `understudy teachers add NAME --model FILE --config teacher.toml`");
+                say(
+                    "no teachers yet; add one with `understudy teachers add NAME --model FILE --config teacher.toml`",
+                );
             }
             Ok(())
         }
@@ -119,19 +121,26 @@ async fn refresh(args: &ManifestArgs) -> Result<(), Error> {
     let storage = options(&args.at.storage);
     let workspace = open(&args.at).await?;
     if let Some(url) = &args.source {
-        Source::open(url, &storage, &config.source)?.check().await?;
+        let reading = config.source.clone().unwrap_or_default();
+        Source::open(url, &storage, &reading)?.check().await?;
     }
     let dataset = dataset::remember(
         &workspace,
         &args.dataset,
         args.source.as_deref(),
-        &config.source,
-        &config.manifest,
+        config.source.as_ref(),
+        config.manifest.as_ref(),
     )
     .await?;
     let source = Source::open(&dataset.source, &storage, &dataset.reading)?;
-    let refreshed =
-        manifest::refresh(&workspace, &dataset.name, &source, &dataset.manifest, &|_| {}).await?;
+    let refreshed = manifest::refresh(
+        &workspace,
+        &dataset.name,
+        &source,
+        &dataset.manifest,
+        &|_| {},
+    )
+    .await?;
     let generations = manifest::generations(&workspace, &dataset.name).await?;
     if args.json {
         return output::json(&generations);
@@ -176,19 +185,25 @@ async fn label(args: LabelArgs) -> Result<(), Error> {
     };
     let summary = job.run(&workspace).await?;
     say(describe(&summary, job.retry_rejects));
-    if args.json {
-        output::json(&summary)?;
-    }
+    let printed = if args.json {
+        output::json(&summary)
+    } else {
+        Ok(())
+    };
     if summary.interrupted {
+        // Ctrl-C ends the reader of a pipe as well: that is no reason to call the run finished.
         return Err(Error::Interrupted);
     }
-    Ok(())
+    printed
 }
 
 fn describe(s: &Summary, retry: bool) -> String {
     if s.images == 0 {
         return if retry {
-            format!("no rejects to label again for {} by {}", s.dataset, s.teacher)
+            format!(
+                "no rejects to label again for {} by {}",
+                s.dataset, s.teacher
+            )
         } else {
             format!(
                 "all of {} is labelled by {} already ({} shards)",
@@ -255,7 +270,11 @@ async fn examine(args: &DoctorArgs) -> Result<(), Error> {
     } else {
         output::line(doctor::render(&checks).trim_end())?;
     }
-    match checks.iter().filter(|c| c.verdict == Verdict::Problem).count() {
+    match checks
+        .iter()
+        .filter(|c| c.verdict == Verdict::Problem)
+        .count()
+    {
         0 => Ok(()),
         problems => Err(Error::Doctor { problems }),
     }

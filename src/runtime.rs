@@ -60,7 +60,7 @@ impl RuntimeError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Load { .. } => "fetch it with `make setup`, or set ORT_DYLIB_PATH to a libonnxruntime.so of version 1.19 or later".into(),
-            Self::NoCuda { .. } => "install the CUDA build with `make setup-cuda`, the NVIDIA driver, CUDA 12 and cuDNN 9, or use --device cpu".into(),
+            Self::NoCuda { .. } => "install the CUDA build with `make setup-cuda`, the NVIDIA driver, CUDA 13 and cuDNN 9, or use --device cpu".into(),
             Self::Session { detail } if detail.contains("external data") || detail.contains(".data") => "the weights are in a second file: save the model as one file, e.g. onnx.save(model, path, save_as_external_data=False)".into(),
             Self::Session { .. } => "is it an ONNX file, and of an opset this ONNX Runtime knows? `understudy doctor` tells its version".into(),
             Self::Run { .. } => return None,
@@ -138,11 +138,15 @@ impl Runtime {
             return Ok(runtime.clone());
         }
         let candidates = candidates(explicit, device);
-        let library = candidates
-            .iter()
-            .find(|path| path.exists())
-            .cloned()
-            .unwrap_or_else(|| PathBuf::from(LIBRARY));
+        // What was named is what is loaded; else the dynamic loader may know one.
+        let library = match (
+            candidates.iter().find(|path| path.exists()),
+            &candidates[..],
+        ) {
+            (Some(found), _) => found.clone(),
+            (None, [named]) => named.clone(),
+            (None, _) => PathBuf::from(LIBRARY),
+        };
         let environment = ort::init_from(&library)
             .map_err(|e| RuntimeError::Load {
                 detail: format!(
@@ -260,7 +264,9 @@ pub fn candidates(explicit: Option<&Path>, device: Device) -> Vec<PathBuf> {
     let mut places = Vec::new();
     let cache = std::env::var_os("UNDERSTUDY_CACHE")
         .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/understudy")));
+        .or_else(|| {
+            std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/understudy"))
+        });
     if let Some(cache) = cache {
         let cuda = cache
             .join("onnxruntime-gpu")

@@ -1,6 +1,5 @@
 //! The Arrow schemas of what understudy writes; `schemas/*.json` say the same, and a test compares them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
@@ -88,11 +87,6 @@ pub fn labels(encoding: Encoding, classes: usize) -> SchemaRef {
         Field::new("attempts", DataType::UInt16, true),
     ]);
     Arc::new(Schema::new(fields))
-}
-
-/// A labels schema with the file's metadata: who made these labels, of what, and how.
-pub fn with_metadata(schema: &Schema, metadata: HashMap<String, String>) -> SchemaRef {
-    Arc::new(schema.clone().with_metadata(metadata))
 }
 
 /// The row of figures that labelling a shard gives.

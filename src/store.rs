@@ -29,11 +29,14 @@ use crate::error::nearest;
 /// How often the store's own client repeats a request that failed with a 5xx, a time-out or a broken connection.
 pub const DEFAULT_RETRIES: usize = 6;
 
-/// How long a connection may take to be set up.
+/// How long a connection may take to be set up; the stores' builders take it as text, since whole client options would undo what the environment
+/// says of HTTP and proxies.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT_TEXT: &str = "10 seconds";
 
 /// How long one request may take, body included. Shard and manifest objects are a few MiB, so this is generous.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
+const REQUEST_TIMEOUT_TEXT: &str = "2 minutes";
 
 /// What can go wrong with a store or a URL.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +107,7 @@ impl StoreError {
             object_store::Error::AlreadyExists { .. } => Self::AlreadyExists { url },
             object_store::Error::PermissionDenied { .. }
             | object_store::Error::Unauthenticated { .. } => Self::Credentials { url, detail },
+            _ if detail.contains("404 Not Found") => Self::NotFound { url, detail },
             _ if is_missing_credentials(error) => Self::Credentials { url, detail },
             _ => Self::Failed {
                 action,
@@ -261,42 +265,66 @@ pub fn open(text: &str, options: &StorageOptions) -> Result<Opened, StoreError> 
     let (scheme, path) = ObjectStoreScheme::parse(&url).map_err(|e| bad(e.to_string()))?;
     let fail = |e: object_store::Error| bad(innermost(&e));
     let (store, root): (Arc<dyn ObjectStore>, String) = match scheme {
-        ObjectStoreScheme::Local => {
-            (Arc::new(LocalFileSystem::new()), "file:///".into())
-        }
-        ObjectStoreScheme::Memory => {
-            (Arc::new(InMemory::new()), "memory:///".into())
-        }
+        ObjectStoreScheme::Local => (Arc::new(LocalFileSystem::new()), "file:///".into()),
+        ObjectStoreScheme::Memory => (Arc::new(InMemory::new()), "memory:///".into()),
         ObjectStoreScheme::AmazonS3 => {
             let mut builder = AmazonS3Builder::from_env()
-                .with_client_options(client_options())
+                .with_config(
+                    AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout),
+                    CONNECT_TIMEOUT_TEXT,
+                )
+                .with_config(
+                    AmazonS3ConfigKey::Client(ClientConfigKey::Timeout),
+                    REQUEST_TIMEOUT_TEXT,
+                )
                 .with_url(url.as_str())
                 .with_retry(retry(options));
             for (key, value) in &options.pairs {
-                let key = config_key::<AmazonS3ConfigKey>(key, "Amazon S3", S3_OPTIONS)?;
-                builder = builder.with_config(key, value);
+                if let Some(key) = config_key::<AmazonS3ConfigKey>(key, "Amazon S3", S3_OPTIONS)? {
+                    builder = builder.with_config(key, value);
+                }
             }
             (Arc::new(builder.build().map_err(fail)?), bucket_root(&url))
         }
         ObjectStoreScheme::GoogleCloudStorage => {
             let mut builder = GoogleCloudStorageBuilder::from_env()
-                .with_client_options(client_options())
+                .with_config(
+                    GoogleConfigKey::Client(ClientConfigKey::ConnectTimeout),
+                    CONNECT_TIMEOUT_TEXT,
+                )
+                .with_config(
+                    GoogleConfigKey::Client(ClientConfigKey::Timeout),
+                    REQUEST_TIMEOUT_TEXT,
+                )
                 .with_url(url.as_str())
                 .with_retry(retry(options));
             for (key, value) in &options.pairs {
-                let key = config_key::<GoogleConfigKey>(key, "Google Cloud Storage", GCS_OPTIONS)?;
-                builder = builder.with_config(key, value);
+                if let Some(key) =
+                    config_key::<GoogleConfigKey>(key, "Google Cloud Storage", GCS_OPTIONS)?
+                {
+                    builder = builder.with_config(key, value);
+                }
             }
             (Arc::new(builder.build().map_err(fail)?), bucket_root(&url))
         }
         ObjectStoreScheme::MicrosoftAzure => {
             let mut builder = MicrosoftAzureBuilder::from_env()
-                .with_client_options(client_options())
+                .with_config(
+                    AzureConfigKey::Client(ClientConfigKey::ConnectTimeout),
+                    CONNECT_TIMEOUT_TEXT,
+                )
+                .with_config(
+                    AzureConfigKey::Client(ClientConfigKey::Timeout),
+                    REQUEST_TIMEOUT_TEXT,
+                )
                 .with_url(url.as_str())
                 .with_retry(retry(options));
             for (key, value) in &options.pairs {
-                let key = config_key::<AzureConfigKey>(key, "Azure Blob Storage", AZURE_OPTIONS)?;
-                builder = builder.with_config(key, value);
+                if let Some(key) =
+                    config_key::<AzureConfigKey>(key, "Azure Blob Storage", AZURE_OPTIONS)?
+                {
+                    builder = builder.with_config(key, value);
+                }
             }
             (Arc::new(builder.build().map_err(fail)?), bucket_root(&url))
         }
@@ -317,11 +345,17 @@ pub fn open(text: &str, options: &StorageOptions) -> Result<Opened, StoreError> 
 pub fn http(base: &str, options: &StorageOptions) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let mut builder = HttpBuilder::new()
         .with_url(base)
-        .with_client_options(client_options().with_allow_http(base.starts_with("http://")))
+        .with_client_options(
+            ClientOptions::new()
+                .with_connect_timeout(CONNECT_TIMEOUT)
+                .with_timeout(REQUEST_TIMEOUT)
+                .with_allow_http(base.starts_with("http://")),
+        )
         .with_retry(retry(options));
     for (key, value) in &options.pairs {
-        let key = config_key::<ClientConfigKey>(key, "an HTTP server", HTTP_OPTIONS)?;
-        builder = builder.with_config(key, value);
+        if let Some(key) = config_key::<ClientConfigKey>(key, "an HTTP server", HTTP_OPTIONS)? {
+            builder = builder.with_config(key, value);
+        }
     }
     let store = builder.build().map_err(|e| StoreError::BadUrl {
         url: base.to_owned(),
@@ -332,12 +366,6 @@ pub fn http(base: &str, options: &StorageOptions) -> Result<Arc<dyn ObjectStore>
 
 fn bucket_root(url: &Url) -> String {
     format!("{}/", &url[..url::Position::BeforePath])
-}
-
-fn client_options() -> ClientOptions {
-    ClientOptions::new()
-        .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_timeout(REQUEST_TIMEOUT)
 }
 
 fn retry(options: &StorageOptions) -> RetryConfig {
@@ -386,14 +414,32 @@ const AZURE_OPTIONS: &[&str] = &[
     "skip_signature",
     "allow_http",
 ];
-const HTTP_OPTIONS: &[&str] = &["allow_http", "timeout", "connect_timeout", "proxy_url", "user_agent"];
+const HTTP_OPTIONS: &[&str] = &[
+    "allow_http",
+    "timeout",
+    "connect_timeout",
+    "proxy_url",
+    "user_agent",
+];
 
+/// The store's option of this name. `None` for one that another store has: the workspace and the source may be of two kinds.
 fn config_key<K: FromStr>(
     key: &str,
     store: &'static str,
     known: &[&str],
-) -> Result<K, StoreError> {
-    K::from_str(&key.to_ascii_lowercase()).map_err(|_| StoreError::UnknownOption {
+) -> Result<Option<K>, StoreError> {
+    let name = key.to_ascii_lowercase();
+    if let Ok(key) = K::from_str(&name) {
+        return Ok(Some(key));
+    }
+    let elsewhere = AmazonS3ConfigKey::from_str(&name).is_ok()
+        || GoogleConfigKey::from_str(&name).is_ok()
+        || AzureConfigKey::from_str(&name).is_ok()
+        || ClientConfigKey::from_str(&name).is_ok();
+    if elsewhere {
+        return Ok(None);
+    }
+    Err(StoreError::UnknownOption {
         key: key.to_owned(),
         store,
         near: nearest(key, known.iter().copied()),
@@ -431,9 +477,8 @@ pub async fn create(
             PutMode::Create.into(),
         )
         .await;
-    let error = match put {
-        Ok(_) => return Ok(Created::New),
-        Err(e) => e,
+    let Err(error) = put else {
+        return Ok(Created::New);
     };
     // Whatever the store said: if the object is there, it was committed, by us (the answer was lost) or by another worker.
     match read(store, path, url).await {
@@ -453,7 +498,13 @@ pub async fn read(
     url: &str,
 ) -> Result<bytes::Bytes, StoreError> {
     let fail = |e: object_store::Error| StoreError::from_object_store("read", url, &e);
-    store.get(path).await.map_err(fail)?.bytes().await.map_err(fail)
+    store
+        .get(path)
+        .await
+        .map_err(fail)?
+        .bytes()
+        .await
+        .map_err(fail)
 }
 
 #[cfg(test)]
@@ -483,8 +534,14 @@ mod tests {
     async fn a_second_create_tells_equal_from_other_bytes() {
         let store = InMemory::new();
         let path = Path::from("a");
-        for (bytes, expected) in [("x", Created::New), ("x", Created::Same), ("y", Created::Other)] {
-            let created = create(&store, &path, "memory:///a", bytes.into()).await.unwrap();
+        for (bytes, expected) in [
+            ("x", Created::New),
+            ("x", Created::Same),
+            ("y", Created::Other),
+        ] {
+            let created = create(&store, &path, "memory:///a", bytes.into())
+                .await
+                .unwrap();
             assert_eq!(created, expected);
         }
     }

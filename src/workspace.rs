@@ -186,13 +186,21 @@ impl Workspace {
         let fail = |e: object_store::Error| StoreError::from_object_store("write", &url, &e);
         self.at
             .store
-            .put_opts(&path, PutPayload::from_static(b"first"), PutMode::Create.into())
+            .put_opts(
+                &path,
+                PutPayload::from_static(b"first"),
+                PutMode::Create.into(),
+            )
             .await
             .map_err(fail)?;
         let second = self
             .at
             .store
-            .put_opts(&path, PutPayload::from_static(b"second"), PutMode::Create.into())
+            .put_opts(
+                &path,
+                PutPayload::from_static(b"second"),
+                PutMode::Create.into(),
+            )
             .await;
         // A store that keeps what it has been told to keep (object lock) may refuse; the probe's bytes then stay behind, harmless.
         let _ = self.at.store.delete(&path).await;
@@ -211,7 +219,7 @@ impl Workspace {
         relative
             .split('/')
             .filter(|part| !part.is_empty())
-            .fold(self.at.path.clone(), |path, part| path.join(part))
+            .fold(self.at.path.clone(), Path::join)
     }
 
     /// The URL of a place in the workspace.
@@ -242,6 +250,19 @@ impl Workspace {
         Ok(created)
     }
 
+    /// Whether there is an object.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn exists(&self, relative: &str) -> Result<bool, WorkspaceError> {
+        let path = self.path(relative);
+        match self.at.store.head(&path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(e) => Err(StoreError::from_object_store("read", self.at.key(&path), &e).into()),
+        }
+    }
+
     /// Reads an object.
     ///
     /// # Errors
@@ -255,7 +276,10 @@ impl Workspace {
     ///
     /// # Errors
     /// The store's, or [`WorkspaceError::Damaged`].
-    pub async fn read_json<T: DeserializeOwned>(&self, relative: &str) -> Result<T, WorkspaceError> {
+    pub async fn read_json<T: DeserializeOwned>(
+        &self,
+        relative: &str,
+    ) -> Result<T, WorkspaceError> {
         let bytes = self.read(relative).await?;
         serde_json::from_slice(&bytes).map_err(|source| WorkspaceError::Damaged {
             url: self.url(relative),
@@ -277,10 +301,11 @@ impl Workspace {
             .list(Some(&path))
             .map_err(fail)
             .try_filter_map(|meta| {
-                let below = meta
-                    .location
-                    .prefix_match(&path)
-                    .map(|parts| parts.map(|p| p.as_ref().to_owned()).collect::<Vec<_>>());
+                let below = meta.location.prefix_match(&path).map(|parts| {
+                    parts
+                        .map(|p| p.as_ref().to_owned())
+                        .collect::<Vec<String>>()
+                });
                 futures::future::ready(Ok(match below.as_deref() {
                     Some([name]) => Some(name.clone()),
                     _ => None,

@@ -1,1 +1,13 @@
-#[test] fn t() {}
+//! The integration tests, one binary: the real executable, the real ONNX Runtime, real images, a real S3 server.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, wherever the helper is"
+)]
+
+mod support;
+
+mod label;
+mod readers;
+mod s3;
+mod wrong_inputs;

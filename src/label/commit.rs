@@ -62,10 +62,8 @@ impl ShardWriter {
         retry: u16,
         metadata: &HashMap<String, String>,
     ) -> Result<Self, ParquetError> {
-        let schema = schema::with_metadata(
-            &schema::labels(storage.encoding, storage.classes),
-            metadata.clone(),
-        );
+        let schema = schema::labels(storage.encoding, storage.classes);
+        let schema = Arc::new(schema.as_ref().clone().with_metadata(metadata.clone()));
         let plain = |properties: parquet::file::properties::WriterPropertiesBuilder, path: &str| {
             let path = ColumnPath::from(path.split('.').map(str::to_owned).collect::<Vec<_>>());
             // Probabilities and hashes hardly repeat: a dictionary would only be built to be thrown away.
@@ -76,7 +74,12 @@ impl ShardWriter {
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
             .set_created_by(format!("understudy {}", env!("CARGO_PKG_VERSION")));
-        for path in ["probs.list.item", "probs.list.item.p", "probs.list.item.class", "sha256"] {
+        for path in [
+            "probs.list.item",
+            "probs.list.item.p",
+            "probs.list.item.class",
+            "sha256",
+        ] {
             properties = plain(properties, path);
         }
         let parquet =
@@ -174,7 +177,8 @@ impl ShardWriter {
             Arc::new(detail.finish()),
             Arc::new(
                 rows.iter()
-                    .map(|(_, row)| Some(row.attempts))
+                    // A label is the same bytes whether its image came at once or not: what a reject took is told alone.
+                    .map(|(_, row)| row.label.is_err().then_some(row.attempts))
                     .collect::<UInt16Array>(),
             ),
         ]);
@@ -193,13 +197,19 @@ impl ShardWriter {
         let DataType::FixedSizeList(_, classes) =
             self.schema.field_with_name("probs")?.data_type().clone()
         else {
-            return Err(ArrowError::SchemaError("probs is no fixed-size list".into()));
+            return Err(ArrowError::SchemaError(
+                "probs is no fixed-size list".into(),
+            ));
         };
         // A rejected row's slot holds zeros under its null.
         let zeros = vec![0.0; classes as usize];
         let numbers = labels().flat_map(|l| l.map_or(&zeros, |l| &l.probabilities));
         let values: ArrayRef = if self.encoding == Encoding::Float16 {
-            Arc::new(numbers.map(|p| Some(f16::from_f32(*p))).collect::<Float16Array>())
+            Arc::new(
+                numbers
+                    .map(|p| Some(f16::from_f32(*p)))
+                    .collect::<Float16Array>(),
+            )
         } else {
             Arc::new(numbers.map(|p| Some(*p)).collect::<Float32Array>())
         };

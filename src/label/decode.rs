@@ -18,6 +18,8 @@ use super::jpeg;
 pub const DEFAULT_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// 50 megapixels are 150 MB of RGB; each worker may hold one such image.
 pub const DEFAULT_MAX_PIXELS: u64 = 50_000_000;
+/// The longest side in pixels, JPEG's own limit: a line of 50 megapixels would cost the resizer gigabytes.
+const LONGEST_SIDE: u32 = 65_535;
 /// 256 MiB: 50 megapixels of RGB, and as much again for a progressive JPEG's coefficients at a third of that size.
 pub const DEFAULT_MAX_MEMORY: u64 = 256 * 1024 * 1024;
 
@@ -190,7 +192,7 @@ pub(super) fn check_size(
             detail: format!("the header says {width}×{height} pixels"),
         });
     }
-    if pixels > config.max_pixels {
+    if pixels > config.max_pixels || width.max(height) > LONGEST_SIDE {
         return Err(DecodeError::TooManyPixels {
             width,
             height,
@@ -219,7 +221,10 @@ fn decode_other(
     let size = ImageReader::with_format(Cursor::new(bytes), format)
         .into_dimensions()
         .unwrap_or((0, 0));
-    let fail = |e: ImageError| from_image(e, size, config);
+    let fail = |e: ImageError| match from_image(e, size, config) {
+        DecodeError::Corrupt { detail } if is_cut_riff(bytes) => DecodeError::Truncated { detail },
+        other => other,
+    };
     let mut decoder = reader.into_decoder().map_err(fail)?;
     let (width, height) = decoder.dimensions();
     let per_pixel = u64::from(decoder.color_type().bytes_per_pixel()) + 3;
@@ -237,6 +242,18 @@ fn decode_other(
         image.into_rgb8().into_raw()
     };
     Ok(turned(pixels, width, height, orientation))
+}
+
+/// Whether a RIFF file (WebP) says that it is longer than it is.
+fn is_cut_riff(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"RIFF")
+        && bytes.get(4..8).is_some_and(|said| {
+            let said = said
+                .iter()
+                .rev()
+                .fold(0, |n, byte| n << 8 | u64::from(*byte));
+            said + 8 > bytes.len() as u64
+        })
 }
 
 /// Alpha over white, rounded: c·a + 255·(1 − a).
@@ -276,7 +293,11 @@ pub(super) fn turned(pixels: Vec<u8>, width: u32, height: u32, orientation: Orie
     }
 }
 
-fn from_image(error: ImageError, (width, height): (u32, u32), config: &DecodeConfig) -> DecodeError {
+fn from_image(
+    error: ImageError,
+    (width, height): (u32, u32),
+    config: &DecodeConfig,
+) -> DecodeError {
     match error {
         ImageError::Limits(e) if e.kind() == LimitErrorKind::InsufficientMemory => {
             DecodeError::TooMuchMemory {
@@ -395,7 +416,11 @@ mod tests {
 
     fn photo(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
-            Rgb([(x * 255 / width) as u8, (y * 255 / height) as u8, ((x + y) % 256) as u8])
+            Rgb([
+                (x * 255 / width) as u8,
+                (y * 255 / height) as u8,
+                ((x + y) % 256) as u8,
+            ])
         })
     }
 
@@ -406,7 +431,9 @@ mod tests {
     }
 
     fn reason(bytes: &[u8]) -> &'static str {
-        decode(bytes, &DecodeConfig::default(), None).unwrap_err().reason()
+        decode(bytes, &DecodeConfig::default(), None)
+            .unwrap_err()
+            .reason()
     }
 
     const FORMATS: [ImageFormat; 6] = [
@@ -425,7 +452,12 @@ mod tests {
             let bytes = encoded(&DynamicImage::ImageRgb8(photo.clone()), format);
             let image = decode(&bytes, &DecodeConfig::default(), None).unwrap();
             assert_eq!((image.full_width, image.full_height), (64, 48));
-            let worst = image.pixels.iter().zip(photo.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
+            let worst = image
+                .pixels
+                .iter()
+                .zip(photo.as_raw())
+                .map(|(a, b)| a.abs_diff(*b))
+                .max();
             let allowed = match format {
                 ImageFormat::Jpeg => 60,
                 ImageFormat::Gif => 40,
@@ -447,7 +479,10 @@ mod tests {
     fn grey_and_sixteen_bit_images_become_rgb() {
         let grey = GrayImage::from_pixel(3, 2, image::Luma([77]));
         let sixteen = DynamicImage::ImageLuma8(grey.clone()).into_rgb16();
-        for image in [DynamicImage::ImageLuma8(grey), DynamicImage::ImageRgb16(sixteen)] {
+        for image in [
+            DynamicImage::ImageLuma8(grey),
+            DynamicImage::ImageRgb16(sixteen),
+        ] {
             let bytes = encoded(&image, ImageFormat::Png);
             let image = decode(&bytes, &DecodeConfig::default(), None).unwrap();
             assert_eq!(image.pixels, vec![77; 18]);
@@ -489,12 +524,21 @@ mod tests {
         let crc = crc32(&bomb[12..29]);
         bomb[29..33].copy_from_slice(&crc.to_be_bytes());
         assert_eq!(reason(&bomb), "too-many-pixels");
-        let config = DecodeConfig { max_memory: 1000, ..DecodeConfig::default() };
+        let config = DecodeConfig {
+            max_memory: 1000,
+            ..DecodeConfig::default()
+        };
         let fine = encoded(&DynamicImage::ImageRgb8(photo(64, 64)), ImageFormat::Png);
         let error = decode(&fine, &config, None).unwrap_err();
         assert_eq!(error.reason(), "too-much-memory");
-        let config = DecodeConfig { max_bytes: 10, ..DecodeConfig::default() };
-        assert_eq!(decode(&fine, &config, None).unwrap_err().reason(), "too-many-bytes");
+        let config = DecodeConfig {
+            max_bytes: 10,
+            ..DecodeConfig::default()
+        };
+        assert_eq!(
+            decode(&fine, &config, None).unwrap_err().reason(),
+            "too-many-bytes"
+        );
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

@@ -122,25 +122,23 @@ impl ExecutionPlan for LabelExec {
         let rows = self.input.execute(partition, context)?;
         let labeller = Arc::clone(&self.labeller);
         let retries = Arc::clone(&self.retries);
+        let stop = Arc::clone(&self.labeller.stop);
         let reports = shards(rows, Arc::clone(&self.committed))
+            .take_while(move |_| std::future::ready(!stop.load(Ordering::Relaxed)))
             .map(move |shard| {
                 let labeller = Arc::clone(&labeller);
                 let retries = Arc::clone(&retries);
                 async move {
                     let shard = shard?;
-                    if labeller.stop.load(Ordering::Relaxed) {
-                        return Ok(None);
-                    }
                     let retry = shard
                         .first()
                         .and_then(|i| retries.get(&i.shard))
                         .copied()
                         .unwrap_or(0);
-                    labeller.label_shard(shard, retry).await.map(Some)
+                    labeller.label_shard(shard, retry).await
                 }
             })
             .buffered(SHARDS_IN_FLIGHT)
-            .try_filter_map(|report| async move { Ok(report) })
             .map(|report| {
                 let report = report.map_err(|e| DataFusionError::External(Box::new(e)))?;
                 Ok(figures(report)?)
@@ -197,7 +195,9 @@ fn shards(
 
 /// A batch without the rows of what is gone, which belong to no shard.
 fn live(batch: RecordBatch) -> Result<RecordBatch, DataFusionError> {
-    let shard = batch.column_by_name("shard").map(|s| arrow::compute::is_not_null(s));
+    let shard = batch
+        .column_by_name("shard")
+        .map(|s| arrow::compute::is_not_null(s));
     match shard {
         Some(mask) => Ok(arrow::compute::filter_record_batch(&batch, &mask?)?),
         None => Ok(batch),

@@ -1,69 +1,78 @@
 //! Manifest rows → their bytes: with retries, a time-out for stuck reads, and a bound on the bytes in flight.
 //!
 //! A read is repeated with doubling pauses after a 5xx, a time-out or a truncated body; what still fails is a reject with the number
-//! of attempts. Refused credentials stop the run: every other image would fail the same way.
+//! of attempts. Credentials that are wrong or have run out stop the run, and so do many refusals in a row: every other image would fail
+//! the same way. One refused image among others is a reject.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use super::LabelError;
 use super::infer::{Fetched, Reject};
 use super::progress::Timings;
-use crate::source::{ImageRef, ReadError, ReadErrorKind, Source};
+use crate::source::{GROUP_BYTES, ImageRef, Kind, ReadError, ReadErrorKind, Source};
 
 /// Bytes of images that may be in memory between the store and the decoder: 128 MiB.
-pub const IN_FLIGHT_BYTES: usize = 128 * 1024 * 1024;
+pub const IN_FLIGHT_BYTES: u64 = 128 * 1024 * 1024;
 /// The semaphore counts in these units, since it counts in u32.
-const UNIT: usize = 1024;
+const UNIT: u64 = 1024;
 /// What an image of unknown size counts as: 1 MiB.
 const UNKNOWN_SIZE: u64 = 1024 * 1024;
 /// The pause after the first failed attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Refusals in a row, with no image read between them, after which the credentials are taken to be wrong.
+const REFUSALS: u64 = 16;
 
-/// Fetches groups of neighbouring images.
+/// Fetches neighbouring images.
 #[derive(Debug)]
 pub struct Fetcher {
     source: Source,
     attempts: u16,
-    timeout: Duration,
+    /// Images in a batch.
+    batch: usize,
     budget: Arc<Semaphore>,
-    most_units: usize,
+    refused: AtomicU64,
     timings: Arc<Timings>,
+    /// Reads that were repeated.
+    pub repeated: AtomicU64,
 }
 
+/// How one image's reading went: the attempts, and the bytes or the reject.
+type Read = (u16, Result<bytes::Bytes, Reject>);
+
 impl Fetcher {
-    /// A fetcher that asks `attempts` times, each for at most `timeout`.
-    ///
-    /// `waiting` is how many groups may be held while others are waited for: the batches that are being filled. Each group is charged
-    /// so little that they never hold more than half of the budget, or they would wait for each other for ever.
-    pub fn new(
-        source: Source,
-        attempts: u16,
-        timeout: Duration,
-        waiting: usize,
-        timings: Arc<Timings>,
-    ) -> Self {
+    /// A fetcher that asks for an image `attempts` times, for batches of `batch` images.
+    pub fn new(source: Source, attempts: u16, batch: usize, timings: Arc<Timings>) -> Self {
         Self {
-            most_units: (IN_FLIGHT_BYTES / UNIT / 2 / waiting.max(1)).max(1),
             source,
             attempts,
-            timeout,
-            budget: Arc::new(Semaphore::new(IN_FLIGHT_BYTES / UNIT)),
+            batch,
+            budget: Arc::new(Semaphore::new((IN_FLIGHT_BYTES / UNIT) as usize)),
+            refused: AtomicU64::new(0),
             timings,
+            repeated: AtomicU64::new(0),
         }
     }
 
-    /// Cuts a shard into the groups that one read gives.
+    /// Cuts a shard into what is fetched together: loose objects by batch, so that a batch that holds memory waits for none; neighbours
+    /// in a container as one read gives them.
     pub fn groups(&self, images: &[ImageRef]) -> Vec<Vec<ImageRef>> {
         let mut groups = Vec::new();
         let mut rest = images;
-        while !rest.is_empty() {
-            let n = if rest[0].problem.is_some() {
-                1
+        while let Some(first) = rest.first() {
+            let n = if first.kind == Kind::Object || first.problem.is_some() {
+                let loose = |i: &&ImageRef| i.kind == Kind::Object || i.problem.is_some();
+                let into = (images.len() - rest.len()) % self.batch;
+                rest.iter()
+                    .take(self.batch - into)
+                    .take_while(loose)
+                    .count()
             } else {
                 let readable = rest.iter().take_while(|i| i.problem.is_none()).count();
                 self.source.group_len(&rest[..readable]).clamp(1, readable)
@@ -79,31 +88,35 @@ impl Fetcher {
     /// # Errors
     /// [`LabelError::Credentials`] alone.
     pub async fn fetch(&self, images: Vec<ImageRef>) -> Result<Vec<Fetched>, LabelError> {
-        if let [image] = &images[..]
-            && let Some(problem) = &image.problem
-        {
-            return Ok(vec![Fetched {
-                bytes: Err(Reject {
-                    stage: "list",
-                    reason: problem.clone(),
-                    detail: image.detail.clone().unwrap_or_default(),
-                }),
-                attempts: 0,
-                permit: None,
-            }]);
-        }
-        let bytes: u64 = images.iter().map(|i| i.size.unwrap_or(UNKNOWN_SIZE)).sum();
-        let units = (bytes as usize).div_ceil(UNIT).clamp(1, self.most_units);
+        let container = images
+            .iter()
+            .all(|i| i.kind != Kind::Object && i.problem.is_none());
+        let size = |i: &ImageRef| match i.problem {
+            Some(_) => 0,
+            None => i.size.unwrap_or(UNKNOWN_SIZE),
+        };
+        // A batch may wait for its container's next group while it holds one, so these are charged no more than their usual size.
+        let most = if container {
+            GROUP_BYTES
+        } else {
+            IN_FLIGHT_BYTES
+        };
+        let bytes = images.iter().map(size).sum::<u64>().min(most);
         // The semaphore is never closed.
         let permit = Arc::clone(&self.budget)
-            .acquire_many_owned(units as u32)
+            .acquire_many_owned(bytes.div_ceil(UNIT) as u32)
             .await
             .ok()
             .map(Arc::new);
         let started = Instant::now();
-        let bytes = self.read(&images).await?;
+        let read = if container {
+            self.read(&images).await?
+        } else {
+            let each = images.iter().map(|image| self.one(image));
+            try_join_all(each).await?
+        };
         self.timings.fetch.add(started.elapsed());
-        Ok(bytes
+        Ok(read
             .into_iter()
             .map(|(attempts, bytes)| Fetched {
                 bytes,
@@ -113,36 +126,37 @@ impl Fetcher {
             .collect())
     }
 
-    async fn read(
-        &self,
-        images: &[ImageRef],
-    ) -> Result<Vec<(u16, Result<bytes::Bytes, Reject>)>, LabelError> {
-        let mut done: Vec<Option<(u16, Result<bytes::Bytes, Reject>)>> = vec![None; images.len()];
+    async fn one(&self, image: &ImageRef) -> Result<Read, LabelError> {
+        if let Some(problem) = &image.problem {
+            let reject = Reject {
+                stage: "list",
+                reason: problem.clone(),
+                detail: image.detail.clone().unwrap_or_default(),
+            };
+            return Ok((0, Err(reject)));
+        }
+        let mut read = self.read(std::slice::from_ref(image)).await?;
+        Ok(read.pop().unwrap_or_else(|| (0, Err(no_answer()))))
+    }
+
+    /// One read for all of these images, repeated for those that it did not give.
+    async fn read(&self, images: &[ImageRef]) -> Result<Vec<Read>, LabelError> {
+        let mut done: Vec<Option<Read>> = vec![None; images.len()];
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=self.attempts {
             let open: Vec<usize> = (0..images.len()).filter(|i| done[*i].is_none()).collect();
-            if open.is_empty() {
-                break;
-            }
             let asked: Vec<ImageRef> = open.iter().map(|i| images[*i].clone()).collect();
-            let answers = match tokio::time::timeout(self.timeout, self.source.read(&asked)).await {
-                Ok(Ok(answers)) => answers,
-                Ok(Err(e)) => vec![Err(e); open.len()],
-                Err(_) => vec![
-                    Err(ReadError {
-                        kind: ReadErrorKind::Retryable,
-                        detail: format!(
-                            "stuck: no answer within {} s",
-                            self.timeout.as_secs_f64()
-                        ),
-                    });
-                    open.len()
-                ],
+            let answers = match self.source.read(&asked).await {
+                Ok(answers) => answers,
+                Err(e) => vec![Err(e); open.len()],
             };
             for (i, answer) in open.into_iter().zip(answers) {
                 match answer {
-                    Ok(bytes) => done[i] = Some((attempt, Ok(bytes))),
-                    Err(e) if e.kind == ReadErrorKind::Credentials => {
+                    Ok(bytes) => {
+                        self.refused.store(0, Ordering::Relaxed);
+                        done[i] = Some((attempt, Ok(bytes)));
+                    }
+                    Err(e) if self.is_refusal_of_all(&e) => {
                         return Err(LabelError::Credentials {
                             key: images[i].key.clone(),
                             detail: e.detail,
@@ -154,12 +168,37 @@ impl Fetcher {
                     Err(e) => done[i] = Some((attempt, Err(reject(e)))),
                 }
             }
-            if done.iter().any(Option::is_none) {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+            if done.iter().all(Option::is_some) {
+                break;
             }
+            self.repeated.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Ok(done.into_iter().flatten().collect())
+        let attempts = self.attempts;
+        Ok(done
+            .into_iter()
+            .map(|read| read.unwrap_or_else(|| (attempts, Err(no_answer()))))
+            .collect())
+    }
+
+    fn is_refusal_of_all(&self, error: &ReadError) -> bool {
+        match error.kind {
+            ReadErrorKind::Credentials => true,
+            ReadErrorKind::Forbidden if !self.source.is_list() => {
+                self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSALS
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A container's reader gave fewer answers than were asked for: each image still has its row.
+fn no_answer() -> Reject {
+    Reject {
+        stage: "fetch",
+        reason: "unreadable".to_owned(),
+        detail: "the container gave no answer for it".to_owned(),
     }
 }
 
@@ -170,7 +209,7 @@ fn reject(error: ReadError) -> Reject {
             ReadErrorKind::Retryable => "unreachable",
             ReadErrorKind::NotFound => "not-found",
             ReadErrorKind::Changed => "changed",
-            ReadErrorKind::Credentials => "credentials",
+            ReadErrorKind::Credentials | ReadErrorKind::Forbidden => "forbidden",
             ReadErrorKind::TooLarge => "too-many-bytes",
             ReadErrorKind::Unreadable => "unreadable",
         }

@@ -48,7 +48,10 @@ pub fn gradient_hash(image: &Image) -> u64 {
         // Cells differ in width by up to a pixel: sums are compared as averages, cross-multiplied.
         let area = |c: usize| (columns[c].1 - columns[c].0) as u64;
         for column in 0..COLUMNS - 1 {
-            let (here, right) = (sums[column] * area(column + 1), sums[column + 1] * area(column));
+            let (here, right) = (
+                sums[column] * area(column + 1),
+                sums[column + 1] * area(column),
+            );
             hash |= u64::from(here < right) << (row * (COLUMNS - 1) + column);
         }
     }
@@ -87,7 +90,10 @@ mod tests {
         let only_top = image(90, 80, |x, y| if y < 10 { x as u8 } else { 7 });
         assert_eq!(gradient_hash(&only_top), 0xFF);
         let step_in_the_first_column = image(90, 80, |x, _| if x < 10 { 0 } else { 9 });
-        assert_eq!(gradient_hash(&step_in_the_first_column), 0x0101_0101_0101_0101);
+        assert_eq!(
+            gradient_hash(&step_in_the_first_column),
+            0x0101_0101_0101_0101
+        );
     }
 
     #[test]

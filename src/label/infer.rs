@@ -38,7 +38,9 @@ pub trait Classifier: Send {
 /// One classifier that several threads take turns at: a device.
 impl Classifier for Arc<Mutex<Box<dyn Classifier>>> {
     fn classes(&self) -> usize {
-        self.lock().unwrap_or_else(PoisonError::into_inner).classes()
+        self.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .classes()
     }
 
     fn classify(&mut self, images: &[f32], out: &mut Vec<f32>) -> Result<(), RuntimeError> {
@@ -135,6 +137,7 @@ impl Workers {
                     input: Vec::new(),
                     output: Vec::new(),
                     timings: Arc::clone(timings),
+                    ran: false,
                 };
                 let receiver = Arc::clone(&receiver);
                 std::thread::spawn(move || {
@@ -175,7 +178,7 @@ impl Workers {
     /// Labels a batch, in order; waits where all threads are busy and the channel is full.
     ///
     /// # Errors
-    /// [`RuntimeError::Run`] where not one image of the batch could be run.
+    /// [`RuntimeError::Run`] where a worker's model has not run even once.
     pub async fn label(&self, images: Vec<Fetched>) -> Result<Vec<Outcome>, RuntimeError> {
         let (reply, answer) = oneshot::channel();
         let gone = || RuntimeError::Run {
@@ -205,6 +208,8 @@ struct Worker {
     input: Vec<f32>,
     output: Vec<f32>,
     timings: Arc<Timings>,
+    /// Whether the model has run: what fails after that is the image's fault.
+    ran: bool,
 }
 
 /// What decoding leaves of an image besides its slot in the batch.
@@ -227,7 +232,10 @@ impl Worker {
         }
         self.timings.decode.add(started.elapsed());
         let started = Instant::now();
-        let failures = if seen.iter().any(|(_, s)| matches!(s, Ok(s) if s.decoded.is_ok())) {
+        let failures = if seen
+            .iter()
+            .any(|(_, s)| matches!(s, Ok(s) if s.decoded.is_ok()))
+        {
             self.infer(n, &seen)?
         } else {
             vec![None; n]
@@ -279,16 +287,19 @@ impl Worker {
             .scaled_jpeg
             .then(|| self.preprocessor.target_short_side());
         let decoded = decode(bytes, &self.decoding, short)
-            .map(|image| {
+            .map_err(|e| (e.reason(), e.to_string()))
+            .and_then(|image| {
                 let range = slot * self.image_len..(slot + 1) * self.image_len;
-                self.preprocessor.run(&image, &mut self.input[range]);
+                self.preprocessor
+                    .run(&image, &mut self.input[range])
+                    .map_err(|e| ("not-resizable", e.to_string()))?;
                 let phash = (!image.scaled).then(|| gradient_hash(&image));
-                (phash, image.full_width, image.full_height)
+                Ok((phash, image.full_width, image.full_height))
             })
-            .map_err(|e| Reject {
+            .map_err(|(reason, detail)| Reject {
                 stage: "decode",
-                reason: e.reason().to_owned(),
-                detail: e.to_string(),
+                reason: reason.to_owned(),
+                detail,
             });
         Seen {
             sha256: sha256(bytes),
@@ -303,14 +314,16 @@ impl Worker {
         seen: &[(u16, Result<Seen, Reject>)],
     ) -> Result<Vec<Option<String>>, RuntimeError> {
         let error = match self.classifier.classify(&self.input, &mut self.output) {
-            Ok(()) => return Ok(vec![None; n]),
+            Ok(()) => {
+                self.ran = true;
+                return Ok(vec![None; n]);
+            }
             Err(error) => error,
         };
         let classes = self.classifier.classes();
         let mut all = vec![0.0; n * classes];
         let mut one = Vec::new();
         let mut failures = vec![None; n];
-        let mut worked = false;
         for (slot, (_, seen)) in seen.iter().enumerate() {
             if !matches!(seen, Ok(s) if s.decoded.is_ok()) {
                 continue;
@@ -319,13 +332,13 @@ impl Worker {
             match self.classifier.classify(image, &mut one) {
                 Ok(()) => {
                     all[slot * classes..(slot + 1) * classes].copy_from_slice(&one);
-                    worked = true;
+                    self.ran = true;
                 }
                 Err(e) => failures[slot] = Some(e.to_string()),
             }
         }
         self.output = all;
-        if worked { Ok(failures) } else { Err(error) }
+        if self.ran { Ok(failures) } else { Err(error) }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use datafusion::arrow::array::{Array, UInt32Array};
 use datafusion::logical_expr::{JoinType, col, lit};
@@ -64,44 +65,59 @@ impl LabelJob {
     /// # Errors
     /// Any stage's. What was committed before stays, and the same job goes on from there.
     pub async fn run(&self, workspace: &Workspace) -> Result<Summary, Error> {
+        // What this machine lacks is said before anything is listed or remembered.
+        let runtime = Runtime::load(self.onnxruntime.as_deref(), self.device)?;
+        if let Device::Cuda(id) = self.device {
+            runtime.try_cuda(id)?;
+        }
         let dataset = dataset::remember(
             workspace,
             &self.dataset,
             self.source.as_deref(),
-            &self.config.source,
-            &self.config.manifest,
+            self.config.source.as_ref(),
+            self.config.manifest.as_ref(),
         );
         let teacher = teacher::get(workspace, &self.teacher).await?;
         // The source is looked at before it is remembered, so that a typing error is not remembered.
         if let Some(url) = &self.source {
-            Source::open(url, &self.storage, &self.config.source)?.check().await?;
+            let reading = self.config.source.clone().unwrap_or_default();
+            Source::open(url, &self.storage, &reading)?.check().await?;
         }
+        let settings = LabelSettings::new(&teacher, &self.config.decode, &self.config.label);
+        let name = teacher.record.to_string();
+        settings.check(workspace, &self.dataset, &name).await?;
         let dataset = dataset.await?;
+        let read_timeout = Duration::from_secs_f64(self.config.label.read_timeout_s);
         let source = Source::open(&dataset.source, &self.storage, &dataset.reading)?
-            .with_max_bytes(self.config.decode.max_bytes);
+            .with_limits(self.config.decode.max_bytes, read_timeout);
         if !workspace.file.create_only {
             self.note("warning: this store ignores create-only puts; run one understudy at a time on this workspace");
         }
         if !self.retry_rejects {
             self.refresh(workspace, &source, &dataset.manifest).await?;
         }
-        let settings = LabelSettings::new(&teacher, &self.config.decode, &self.config.label);
-        let name = teacher.record.to_string();
-        settings.claim(workspace, &self.dataset, &name).await?;
-
         let context = catalog::context(workspace, 1)?;
         let generations = manifest::generations(workspace, &self.dataset).await?;
         let work = if self.retry_rejects {
             self.rejects(workspace, &context, &name).await?
         } else {
-            self.pending(workspace, &context, &generations, &name).await?
+            self.pending(workspace, &context, &generations, &name)
+                .await?
         };
         let Some(input) = work.input else {
             return Ok(self.nothing_to_do(&name, work.shards_before));
         };
         let (labeller, device) = self
-            .labeller(workspace, source, &teacher, &settings, work.images)
+            .labeller(
+                workspace,
+                source,
+                &teacher,
+                &settings,
+                &runtime,
+                work.images,
+            )
             .await?;
+        settings.claim(workspace, &self.dataset, &name).await?;
         let labeller = Arc::new(labeller);
         let plan: Arc<dyn ExecutionPlan> = Arc::new(LabelExec::new(
             input,
@@ -120,6 +136,8 @@ impl LabelJob {
             images: work.images,
             labelled: progress.counters.labelled.load(Ordering::Relaxed),
             rejected: progress.counters.rejected.load(Ordering::Relaxed),
+            elsewhere: progress.counters.elsewhere.load(Ordering::Relaxed),
+            repeated_reads: labeller.fetcher.repeated.load(Ordering::Relaxed),
             shards: progress.counters.shards.load(Ordering::Relaxed),
             shards_before: work.shards_before,
             seconds,
@@ -147,8 +165,7 @@ impl LabelJob {
                 spinner.set_message(format!("listing: {listed} images"));
             }
         };
-        let refreshed =
-            manifest::refresh(workspace, &self.dataset, source, config, &show).await?;
+        let refreshed = manifest::refresh(workspace, &self.dataset, source, config, &show).await?;
         if let Some(spinner) = &spinner {
             spinner.finish_and_clear();
         }
@@ -257,18 +274,23 @@ impl LabelJob {
                 ])
             })
             .map_err(engine)?;
-        let columns: Vec<_> = manifest::schema().fields().iter().map(|f| col(f.name())).collect();
+        let columns: Vec<_> = manifest::schema()
+            .fields()
+            .iter()
+            .map(|f| col(f.name()))
+            .collect();
         let rows = context
             .table("manifest")
             .await
             .map_err(engine)?
             .filter(this)
-            .and_then(|frame| {
-                frame.join(
-                    rejects,
-                    JoinType::LeftSemi,
-                    &["key", "shard"],
+            .and_then(|manifest| {
+                // The side that a hash join holds in memory is its left one: the rejects are few.
+                rejects.join(
+                    manifest,
+                    JoinType::RightSemi,
                     &["rejected_key", "rejected_shard"],
+                    &["key", "shard"],
                     None,
                 )
             })
@@ -304,16 +326,16 @@ impl LabelJob {
         source: Source,
         teacher: &Teacher,
         settings: &LabelSettings,
+        runtime: &Runtime,
         images: u64,
     ) -> Result<(Labeller, Device), Error> {
-        let runtime = Runtime::load(self.onnxruntime.as_deref(), self.device)?;
         let (device, why) = runtime.resolve(self.device);
         if self.device == Device::Auto {
             self.note(&format!("device {device}: {why}"));
         }
         let model = teacher.model(workspace).await?;
         let (classifiers, batch) =
-            classifiers(&runtime, device, &model, teacher, &self.config.label)?;
+            classifiers(runtime, device, &model, teacher, &self.config.label)?;
         drop(model);
         let parts = LabellerParts {
             workspace: workspace.clone(),
@@ -340,7 +362,12 @@ impl LabelJob {
                 let mut reports = plan
                     .execute(partition, context.task_ctx())
                     .map_err(super::LabelError::from)?;
-                while reports.try_next().await.map_err(super::LabelError::from)?.is_some() {}
+                while reports
+                    .try_next()
+                    .await
+                    .map_err(super::LabelError::from)?
+                    .is_some()
+                {}
             }
             Ok::<_, Error>(())
         };
@@ -359,7 +386,7 @@ impl LabelJob {
             () = interrupts => Ok(()),
         };
         labeller.progress.finish();
-        outcome.map(|()| labeller.stop.load(Ordering::Relaxed))
+        outcome.map(|()| labeller.stop.load(Ordering::Relaxed) && labeller.progress.left() > 0)
     }
 
     fn nothing_to_do(&self, teacher: &str, shards_before: u64) -> Summary {
@@ -376,6 +403,8 @@ impl LabelJob {
             images: 0,
             labelled: 0,
             rejected: 0,
+            elsewhere: 0,
+            repeated_reads: 0,
             shards: 0,
             shards_before,
             seconds: 0.0,

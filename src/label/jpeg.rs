@@ -10,9 +10,10 @@ use zune_jpeg::JpegDecoder;
 
 use super::decode::{DecodeConfig, DecodeError, Image, check_size, damaged, turned};
 
-/// Bytes a pixel that decoding holds at its peak: RGB, and for a progressive image its coefficients.
+/// Bytes a pixel of the result: RGB.
 const BYTES_PER_PIXEL: u64 = 3;
-const BYTES_PER_PIXEL_PROGRESSIVE: u64 = 3 + 6;
+/// Bytes a pixel and component of the coefficients that are held until the last scan.
+const BYTES_PER_COEFFICIENT: u64 = 2;
 
 /// Decodes a JPEG.
 ///
@@ -24,8 +25,8 @@ pub(super) fn decode(
     short_side: Option<u32>,
 ) -> Result<Image, DecodeError> {
     let frame = Frame::find(bytes)?;
-    let per_pixel = if frame.progressive {
-        BYTES_PER_PIXEL_PROGRESSIVE
+    let per_pixel = if frame.in_scans {
+        BYTES_PER_PIXEL + BYTES_PER_COEFFICIENT * u64::from(frame.components)
     } else {
         BYTES_PER_PIXEL
     };
@@ -37,7 +38,7 @@ pub(super) fn decode(
     };
     let divisor = short_side.map_or(1, |keep| divisor(&frame, keep));
     if config.scaled_jpeg && divisor > 1 {
-        return scaled(bytes, &frame, divisor, orientation);
+        return scaled(bytes, config, &frame, divisor, orientation);
     }
     let options = DecoderOptions::default()
         .jpeg_set_out_colorspace(ColorSpace::RGB)
@@ -45,13 +46,20 @@ pub(super) fn decode(
         .set_max_height(usize::from(u16::MAX))
         .set_strict_mode(false);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    // The decoder may read a crafted header in another way than `Frame::find`: what counts is what it is going to allocate.
+    decoder
+        .decode_headers()
+        .map_err(|e| damaged(&e.to_string()))?;
+    let (width, height) = decoder.dimensions().unwrap_or((0, 0));
+    check_size(width as u32, height as u32, per_pixel, config)?;
     let pixels = decoder.decode().map_err(|e| damaged(&e.to_string()))?;
-    let (width, height) = decoder
-        .dimensions()
-        .map_or((0, 0), |(w, h)| (w as u32, h as u32));
+    let (width, height) = (width as u32, height as u32);
     if pixels.len() as u64 != u64::from(width) * u64::from(height) * 3 || pixels.is_empty() {
         return Err(DecodeError::Corrupt {
-            detail: format!("{} bytes came out for {width}×{height} pixels", pixels.len()),
+            detail: format!(
+                "{} bytes came out for {width}×{height} pixels",
+                pixels.len()
+            ),
         });
     }
     Ok(turned(pixels, width, height, orientation))
@@ -68,6 +76,7 @@ fn divisor(frame: &Frame, keep: u32) -> u32 {
 
 fn scaled(
     bytes: &[u8],
+    config: &DecodeConfig,
     frame: &Frame,
     divisor: u32,
     orientation: Orientation,
@@ -75,6 +84,13 @@ fn scaled(
     use jpeg_decoder::PixelFormat;
     let fail = |e: jpeg_decoder::Error| damaged(&e.to_string());
     let mut decoder = jpeg_decoder::Decoder::new(Cursor::new(bytes));
+    let most = config.max_memory.try_into().unwrap_or(usize::MAX);
+    decoder.set_max_decoding_buffer_size(most);
+    decoder.read_info().map_err(fail)?;
+    if let Some(info) = decoder.info() {
+        let (width, height) = (u32::from(info.width), u32::from(info.height));
+        check_size(width, height, BYTES_PER_PIXEL, config)?;
+    }
     let part = |side: u32| u16::try_from(side.div_ceil(divisor)).unwrap_or(u16::MAX);
     let (width, height) = decoder
         .scale(part(frame.width), part(frame.height))
@@ -83,12 +99,12 @@ fn scaled(
     let pixels = match decoder.info().map(|i| i.pixel_format) {
         Some(PixelFormat::RGB24) => raw,
         Some(PixelFormat::L8) => raw.iter().flat_map(|l| [*l; 3]).collect(),
-        // Adobe's inverted CMYK, as nearly all CMYK JPEGs are: the decoder gives it as stored.
+        // The decoder gives ink: 255 is full.
         Some(PixelFormat::CMYK32) => raw
             .chunks_exact(4)
             .flat_map(|p| {
-                let k = u32::from(p[3]);
-                [p[0], p[1], p[2]].map(|c| (u32::from(c) * k / 255) as u8)
+                let white = u32::from(255 - p[3]);
+                [p[0], p[1], p[2]].map(|ink| (u32::from(255 - ink) * white / 255) as u8)
             })
             .collect(),
         _ => {
@@ -112,7 +128,9 @@ fn scaled(
 struct Frame {
     width: u32,
     height: u32,
-    progressive: bool,
+    components: u8,
+    /// Whether the image comes in several scans: it is progressive, or its components lie one after the other.
+    in_scans: bool,
 }
 
 impl Frame {
@@ -129,9 +147,9 @@ impl Frame {
                 return Err(truncated("no image data follow the headers"));
             };
             if marker[0] != 0xFF {
-                return Err(DecodeError::Corrupt {
-                    detail: format!("a marker was expected at byte {at}"),
-                });
+                // Rubbish between segments: decoders pass over it.
+                at += 1;
+                continue;
             }
             match marker[1] {
                 0xFF => {
@@ -151,14 +169,20 @@ impl Frame {
             let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
             let kind = marker[1];
             if matches!(kind, 0xC0..=0xCF) && !matches!(kind, 0xC4 | 0xC8 | 0xCC) {
-                let Some(size) = bytes.get(at + 5..at + 9) else {
+                let Some(size) = bytes.get(at + 5..at + 10) else {
                     return Err(truncated("it ends within the frame header"));
                 };
                 frame = Some(Self {
                     height: u32::from(u16::from_be_bytes([size[0], size[1]])),
                     width: u32::from(u16::from_be_bytes([size[2], size[3]])),
-                    progressive: matches!(kind, 0xC2 | 0xC6 | 0xCA | 0xCE),
+                    components: size[4],
+                    in_scans: matches!(kind, 0xC2 | 0xC6 | 0xCA | 0xCE),
                 });
+            }
+            if kind == 0xDA
+                && let (Some(frame), Some(components)) = (&mut frame, bytes.get(at + 4))
+            {
+                frame.in_scans |= *components < frame.components;
             }
             at += 2 + length;
             if kind == 0xDA {
@@ -219,7 +243,10 @@ mod tests {
         let whole = jpeg(64, 48);
         let config = DecodeConfig::default();
         let cut = &whole[..whole.len() - 2];
-        assert_eq!(decode(cut, &config, None).unwrap_err().reason(), "truncated");
+        assert_eq!(
+            decode(cut, &config, None).unwrap_err().reason(),
+            "truncated"
+        );
         let trailing = [&whole[..], b"trailing bytes"].concat();
         assert!(decode(&trailing, &config, None).is_ok());
     }

@@ -26,7 +26,7 @@ mod jpeg;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use datafusion::error::DataFusionError;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -91,6 +91,18 @@ pub enum LabelError {
         /// Parquet's words.
         source: parquet::errors::ParquetError,
     },
+    /// Fewer or more outcomes than rows: nothing is committed, since labels could stand beside the wrong keys.
+    #[error(
+        "shard {shard} gave {rows} outcomes for {expected} images; this is a defect, please report it"
+    )]
+    Shifted {
+        /// The shard.
+        shard: u32,
+        /// Outcomes.
+        rows: u64,
+        /// Images.
+        expected: u64,
+    },
     /// The plan.
     #[error("cannot run the label plan: {0}")]
     Plan(#[source] DataFusionError),
@@ -126,7 +138,7 @@ impl LabelError {
             Self::Teacher(e) => e.hint(),
             Self::Manifest(e) => e.hint(),
             Self::Workspace(e) => e.hint(),
-            Self::Encode { .. } | Self::Plan(_) => None,
+            Self::Encode { .. } | Self::Shifted { .. } | Self::Plan(_) => None,
         }
     }
 }
@@ -179,10 +191,26 @@ impl LabelSettings {
         teacher: &str,
     ) -> Result<(), LabelError> {
         let place = format!("{}/_labels.json", folder(dataset, teacher));
-        if workspace.create(&place, to_json(self)).await? != Created::Other {
-            return Ok(());
-        }
-        let found: BTreeMap<String, serde_json::Value> = workspace.read_json(&place).await?;
+        workspace.create(&place, to_json(self)).await?;
+        self.check(workspace, dataset, teacher).await
+    }
+
+    /// Checks that `_labels.json`, where there is one, says the same.
+    ///
+    /// # Errors
+    /// [`LabelError::OtherSettings`], naming the first setting that differs.
+    pub async fn check(
+        &self,
+        workspace: &Workspace,
+        dataset: &str,
+        teacher: &str,
+    ) -> Result<(), LabelError> {
+        let place = format!("{}/_labels.json", folder(dataset, teacher));
+        let found: BTreeMap<String, serde_json::Value> = match workspace.read_json(&place).await {
+            Ok(found) => found,
+            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        };
         let wanted: BTreeMap<String, serde_json::Value> =
             serde_json::from_slice(&to_json(self)).unwrap_or_default();
         // The preprocessing hash differs with any of the others: it is named last.
@@ -249,7 +277,7 @@ pub struct ShardReport {
     pub rejected: u64,
     /// Size of its object.
     pub bytes_written: u64,
-    /// What the put did: `new`, `same` or `other`.
+    /// What the put did: `new`, `same` or `other`; `there` where another process had committed it before it was begun.
     pub outcome: &'static str,
 }
 
@@ -265,7 +293,8 @@ pub struct Labeller {
     metadata: HashMap<String, String>,
     batch: usize,
     prefetch: usize,
-    fetcher: Fetcher,
+    /// Reads the images.
+    pub fetcher: Fetcher,
     workers: Workers,
     /// Where the run is.
     pub progress: Progress,
@@ -296,7 +325,11 @@ pub struct LabellerParts<'a> {
 
 impl Labeller {
     /// Starts the worker threads on classifiers, one each.
-    pub fn new(parts: LabellerParts<'_>, classifiers: Vec<Box<dyn Classifier>>, batch: usize) -> Self {
+    pub fn new(
+        parts: LabellerParts<'_>,
+        classifiers: Vec<Box<dyn Classifier>>,
+        batch: usize,
+    ) -> Self {
         let timings = Arc::new(Timings::default());
         let label = &parts.config.label;
         let teacher = parts.teacher.record.to_string();
@@ -311,6 +344,10 @@ impl Labeller {
             ("understudy.dataset".to_owned(), parts.dataset.to_owned()),
             ("understudy.teacher".to_owned(), teacher.clone()),
             (
+                "understudy.config_sha256".to_owned(),
+                parts.teacher.record.config_sha256.clone(),
+            ),
+            (
                 "understudy.class_names".to_owned(),
                 serde_json::to_string(names).unwrap_or_default(),
             ),
@@ -321,16 +358,12 @@ impl Labeller {
         ]);
         let settings = serde_json::to_value(parts.settings).unwrap_or_default();
         for (key, value) in settings.as_object().into_iter().flatten() {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             metadata.insert(format!("understudy.{key}"), text);
         }
-        let fetcher = Fetcher::new(
-            parts.source,
-            label.attempts,
-            Duration::from_secs_f64(label.read_timeout_s),
-            batch * SHARDS_IN_FLIGHT,
-            Arc::clone(&timings),
-        );
+        let fetcher = Fetcher::new(parts.source, label.attempts, batch, Arc::clone(&timings));
         let progress = Progress::new(parts.total, workers.len(), timings, parts.visible);
         Self {
             workspace: parts.workspace,
@@ -361,14 +394,32 @@ impl Labeller {
         retry: u16,
     ) -> Result<ShardReport, LabelError> {
         let shard = images.first().map_or(0, |i| i.shard);
+        let place = format!(
+            "{}/{}",
+            folder(&self.dataset, &self.teacher),
+            object_name(shard, retry)
+        );
+        if self.workspace.exists(&place).await? {
+            // Another process was here since this run began.
+            self.progress.count_elsewhere(images.len() as u64);
+            return Ok(ShardReport {
+                shard,
+                rows: images.len() as u64,
+                labelled: 0,
+                rejected: 0,
+                bytes_written: 0,
+                outcome: "there",
+            });
+        }
         let encode = |source| LabelError::Encode { shard, source };
         let mut writer =
             ShardWriter::new(self.storage, shard, retry, &self.metadata).map_err(encode)?;
         let ahead = self.batches_ahead();
         let groups_ahead = match images.first().map(|i| i.kind) {
-            Some(Kind::Object) | None => ahead * self.batch,
+            Some(Kind::Object) | None => ahead,
             Some(Kind::Tar | Kind::Parquet) => CONTAINER_GROUPS_AHEAD,
         };
+        let expected = images.len() as u64;
         let keys: Vec<String> = images.iter().map(|i| i.key.clone()).collect();
         let fetched = stream::iter(self.fetcher.groups(&images))
             .map(|group| self.fetcher.fetch(group))
@@ -381,7 +432,8 @@ impl Labeller {
             .map(|batch| async {
                 let outcomes = self.workers.label(batch?).await?;
                 let labelled = outcomes.iter().filter(|o| o.label.is_ok()).count() as u64;
-                self.progress.count(labelled, outcomes.len() as u64 - labelled);
+                self.progress
+                    .count(labelled, outcomes.len() as u64 - labelled);
                 Ok::<Vec<Outcome>, LabelError>(outcomes)
             })
             .buffered(ahead);
@@ -397,17 +449,22 @@ impl Labeller {
             }
             self.progress.timings.write.add(writing.elapsed());
         }
+        if rows != expected {
+            return Err(LabelError::Shifted {
+                shard,
+                rows,
+                expected,
+            });
+        }
         let writing = Instant::now();
         let bytes = writer.finish().map_err(encode)?;
         let bytes_written = bytes.len() as u64;
-        let place = format!(
-            "{}/{}",
-            folder(&self.dataset, &self.teacher),
-            object_name(shard, retry)
-        );
         let created = self.workspace.create(&place, bytes).await?;
         self.progress.timings.write.add(writing.elapsed());
-        self.progress.counters.shards.fetch_add(1, Ordering::Relaxed);
+        self.progress
+            .counters
+            .shards
+            .fetch_add(1, Ordering::Relaxed);
         Ok(ShardReport {
             shard,
             rows,
@@ -443,15 +500,12 @@ pub fn classifiers(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     };
-    let boxed = |threads| -> Result<Box<dyn Classifier>, LabelError> {
+    let mut fixed = None;
+    let mut boxed = |threads| -> Result<Box<dyn Classifier>, LabelError> {
         let classifier = OrtClassifier::new(runtime, model, &teacher.config, device, threads)?;
+        fixed = classifier.signature().fixed_batch;
         Ok(Box::new(classifier))
     };
-    let default = match device {
-        Device::Cuda(_) => DEFAULT_CUDA_BATCH,
-        Device::Auto | Device::Cpu => DEFAULT_CPU_BATCH,
-    };
-    let batch = if label.batch == 0 { default } else { label.batch };
     let classifiers = if matches!(device, Device::Cuda(_)) {
         let shared = Arc::new(std::sync::Mutex::new(boxed(1)?));
         (0..workers)
@@ -459,6 +513,15 @@ pub fn classifiers(
             .collect()
     } else {
         (0..workers).map(|_| boxed(1)).collect::<Result<_, _>>()?
+    };
+    // A model that demands a batch gets whole ones: what is lacking would be filled up with zeros.
+    let default = fixed.unwrap_or(match device {
+        Device::Cuda(_) => DEFAULT_CUDA_BATCH,
+        Device::Auto | Device::Cpu => DEFAULT_CPU_BATCH,
+    });
+    let batch = match label.batch {
+        0 => default,
+        asked => asked,
     };
     Ok((classifiers, batch))
 }

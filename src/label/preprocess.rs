@@ -1,6 +1,8 @@
 //! Decoded pixels → one image's slot of the model's input, [3, H, W] Float32.
 //!
-//! Crop and resize are one convolution from the crop's box in the source to H × W, antialiased, as Pillow's `resize(size, filter, box)`.
+//! Crop and resize are one resampling from the crop's box in the source to H × W, antialiased, as Pillow's `resize(size, filter, box)`: first
+//! the rows, rounded to bytes, then the columns. Models are trained on images that Pillow resized; in the other order a fifth of the
+//! values is off by one, which moves a confidence by up to 0.04.
 
 use fast_image_resize::images::{Image as Target, ImageRef as View};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -99,6 +101,18 @@ pub enum PreprocessError {
     Mean([f32; 3]),
 }
 
+/// An image that cannot be cropped and resized.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{width}×{height} pixels cannot be resized: {detail}")]
+pub struct ResizeError {
+    /// Pixels.
+    width: u32,
+    /// Pixels.
+    height: u32,
+    /// The resizer's words.
+    detail: String,
+}
+
 impl Preprocess {
     /// The pure checks.
     ///
@@ -123,6 +137,8 @@ impl Preprocess {
 pub struct Preprocessor {
     config: Preprocess,
     resizer: Resizer,
+    /// After the rows: the target's width, and the source's rows.
+    narrowed: Vec<u8>,
     target: Target<'static>,
     /// For each plane of the input: the pixel's channel, and the value of each of its 256 levels.
     tables: [(usize, [f32; 256]); 3],
@@ -148,6 +164,7 @@ impl Preprocessor {
         Self {
             config: config.clone(),
             resizer: Resizer::new(),
+            narrowed: Vec::new(),
             target: Target::new(width as u32, height as u32, PixelType::U8x3),
             tables,
         }
@@ -159,25 +176,49 @@ impl Preprocessor {
         (f64::from(side) / self.config.crop).ceil() as u32
     }
 
-    /// One image → `out`, [3, H, W]. `out` stays as it is where the image has no pixels.
-    pub fn run(&mut self, image: &Image, out: &mut [f32]) {
-        let Ok(view) = View::new(image.width, image.height, &image.pixels, PixelType::U8x3) else {
-            return;
+    /// One image → `out`, [3, H, W].
+    ///
+    /// # Errors
+    /// [`ResizeError`]; `out` then stays as it is.
+    pub fn run(&mut self, image: &Image, out: &mut [f32]) -> Result<(), ResizeError> {
+        let failed = |e: &dyn std::fmt::Display| ResizeError {
+            width: image.width,
+            height: image.height,
+            detail: e.to_string(),
         };
         let (left, top, width, height) = self.crop_box(image.width, image.height);
-        let algorithm = match self.config.filter {
-            Filter::Nearest => ResizeAlg::Nearest,
-            Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-            Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-            Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+        let (algorithm, support) = match self.config.filter {
+            Filter::Nearest => (ResizeAlg::Nearest, 1.0),
+            Filter::Bilinear => (ResizeAlg::Convolution(FilterType::Bilinear), 1.0),
+            Filter::Bicubic => (ResizeAlg::Convolution(FilterType::CatmullRom), 2.0),
+            Filter::Lanczos => (ResizeAlg::Convolution(FilterType::Lanczos3), 3.0),
         };
-        let options = ResizeOptions::new()
-            .resize_alg(algorithm)
-            .crop(left, top, width, height)
-            .use_alpha(false);
-        if self.resizer.resize(&view, &mut self.target, &options).is_err() {
-            return;
-        }
+        let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false);
+        // The rows that the columns' filter reaches; the others need not be resized.
+        let reach = (support * (height / f64::from(self.target.height())).max(1.0)).ceil() + 1.0;
+        let first = (top - reach).max(0.0) as u32;
+        let end = ((top + height + reach).ceil() as u32).min(image.height);
+        let bytes = |row: u32| row as usize * image.width as usize * 3;
+        let rows = image
+            .pixels
+            .get(bytes(first)..bytes(end))
+            .unwrap_or_default();
+        let view =
+            View::new(image.width, end - first, rows, PixelType::U8x3).map_err(|e| failed(&e))?;
+        let narrow = self.target.width();
+        self.narrowed
+            .resize(narrow as usize * (end - first) as usize * 3, 0);
+        let mut narrowed =
+            Target::from_slice_u8(narrow, end - first, &mut self.narrowed, PixelType::U8x3)
+                .map_err(|e| failed(&e))?;
+        let across = options.crop(left, 0.0, width, f64::from(end - first));
+        self.resizer
+            .resize(&view, &mut narrowed, &across)
+            .map_err(|e| failed(&e))?;
+        let down = options.crop(0.0, top - f64::from(first), f64::from(narrow), height);
+        self.resizer
+            .resize(&narrowed, &mut self.target, &down)
+            .map_err(|e| failed(&e))?;
         let pixels = self.target.buffer();
         let plane_len = pixels.len() / 3;
         for (plane, (channel, levels)) in out.chunks_exact_mut(plane_len).zip(&self.tables) {
@@ -185,6 +226,7 @@ impl Preprocessor {
                 *value = levels[usize::from(pixel[*channel])];
             }
         }
+        Ok(())
     }
 
     /// The box that is seen: left, top, width, height, in fractions of pixels.
@@ -238,10 +280,17 @@ mod tests {
         // Left third black, middle third grey, right third white.
         let thirds = image(30, 10, |x, _| [[0, 128, 255][(x / 10) as usize]; 3]);
         let mut out = vec![0.0; 3 * 10 * 10];
-        Preprocessor::new(&config(), 10, 10).run(&thirds, &mut out);
+        Preprocessor::new(&config(), 10, 10)
+            .run(&thirds, &mut out)
+            .unwrap();
         assert!(out.iter().all(|v| (v - 128.0).abs() < 0.5));
-        let squash = Preprocess { mode: Mode::Squash, ..config() };
-        Preprocessor::new(&squash, 10, 10).run(&thirds, &mut out);
+        let squash = Preprocess {
+            mode: Mode::Squash,
+            ..config()
+        };
+        Preprocessor::new(&squash, 10, 10)
+            .run(&thirds, &mut out)
+            .unwrap();
         assert!(out[0] < 5.0 && out[9] > 250.0);
     }
 
@@ -255,20 +304,47 @@ mod tests {
             std: [0.25; 3],
             ..config()
         };
-        Preprocessor::new(&unit, 2, 2).run(&red, &mut out);
+        Preprocessor::new(&unit, 2, 2).run(&red, &mut out).unwrap();
         assert_eq!(out, [[2.0; 4], [-2.0; 4], [-2.0; 4]].concat());
-        let bgr = Preprocess { channels: Channels::Bgr, ..unit };
-        Preprocessor::new(&bgr, 2, 2).run(&red, &mut out);
+        let bgr = Preprocess {
+            channels: Channels::Bgr,
+            ..unit
+        };
+        Preprocessor::new(&bgr, 2, 2).run(&red, &mut out).unwrap();
         assert_eq!(out, [[-2.0; 4], [-2.0; 4], [2.0; 4]].concat());
     }
 
     #[test]
     fn values_that_make_no_sense_are_named() {
         for (bad, word) in [
-            (Preprocess { crop: 0.0, ..config() }, "crop"),
-            (Preprocess { crop: 1.5, ..config() }, "crop"),
-            (Preprocess { std: [1.0, 0.0, 1.0], ..config() }, "std"),
-            (Preprocess { mean: [f32::NAN; 3], ..config() }, "mean"),
+            (
+                Preprocess {
+                    crop: 0.0,
+                    ..config()
+                },
+                "crop",
+            ),
+            (
+                Preprocess {
+                    crop: 1.5,
+                    ..config()
+                },
+                "crop",
+            ),
+            (
+                Preprocess {
+                    std: [1.0, 0.0, 1.0],
+                    ..config()
+                },
+                "std",
+            ),
+            (
+                Preprocess {
+                    mean: [f32::NAN; 3],
+                    ..config()
+                },
+                "mean",
+            ),
         ] {
             assert!(bad.validate().unwrap_err().to_string().contains(word));
         }

@@ -56,6 +56,8 @@ pub struct Counters {
     pub rejected: AtomicU64,
     /// Shards committed by this run.
     pub shards: AtomicU64,
+    /// Images of shards that another process committed while this run went on.
+    pub elsewhere: AtomicU64,
 }
 
 /// The share of the workers' time that each stage takes, from 0 to 1.
@@ -101,6 +103,10 @@ pub struct Summary {
     pub labelled: u64,
     /// Of these, rejected.
     pub rejected: u64,
+    /// Of these, in shards that another process committed meanwhile.
+    pub elsewhere: u64,
+    /// Reads of images that had to be repeated after a fault of the store.
+    pub repeated_reads: u64,
     /// Shards committed.
     pub shards: u64,
     /// Shards that had been committed before, by any run.
@@ -154,14 +160,29 @@ impl Progress {
 
     /// Counts the outcomes of a batch.
     pub fn count(&self, labelled: u64, rejected: u64) {
-        self.counters.labelled.fetch_add(labelled, Ordering::Relaxed);
-        self.counters.rejected.fetch_add(rejected, Ordering::Relaxed);
+        self.counters
+            .labelled
+            .fetch_add(labelled, Ordering::Relaxed);
+        self.counters
+            .rejected
+            .fetch_add(rejected, Ordering::Relaxed);
     }
 
-    /// Images done so far.
+    /// Counts the images of a shard that another process has committed.
+    pub fn count_elsewhere(&self, images: u64) {
+        self.counters.elsewhere.fetch_add(images, Ordering::Relaxed);
+    }
+
+    /// Images that this run has labelled or rejected so far.
     pub fn done(&self) -> u64 {
         self.counters.labelled.load(Ordering::Relaxed)
             + self.counters.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Images that nobody has done yet.
+    pub fn left(&self) -> u64 {
+        let elsewhere = self.counters.elsewhere.load(Ordering::Relaxed);
+        self.total.saturating_sub(self.done() + elsewhere)
     }
 
     /// Seconds since the start.
@@ -204,14 +225,14 @@ impl Progress {
         let done = self.done();
         let rate = done as f64 / self.seconds().max(1e-9);
         let left = if rate > 0.0 {
-            (self.total.saturating_sub(done)) as f64 / rate
+            self.left() as f64 / rate
         } else {
             0.0
         };
         let rejected = self.counters.rejected.load(Ordering::Relaxed);
         let split = self.split();
         if let Some(bar) = &self.bar {
-            bar.set_position(done);
+            bar.set_position(self.total - self.left());
             bar.set_message(format!(
                 "{rate:.0}/s  ETA {}  {rejected} rejected  fetch {:.0}% decode {:.0}% infer {:.0}% write {:.0}%",
                 clock(left),
@@ -266,16 +287,17 @@ mod tests {
             write: 0.05,
         };
         assert_eq!(split.bottleneck(), "infer");
-        let starved = Split { fetch: 0.8, infer: 0.1, ..split };
+        let starved = Split {
+            fetch: 0.8,
+            infer: 0.1,
+            ..split
+        };
         assert_eq!(starved.bottleneck(), "fetch");
     }
 
     #[test]
     fn durations_read_like_a_clock() {
-        assert_eq!(
-            [5.0, 184.0, 3725.0].map(clock),
-            ["5s", "3m 04s", "1h 02m"]
-        );
+        assert_eq!([5.0, 184.0, 3725.0].map(clock), ["5s", "3m 04s", "1h 02m"]);
     }
 
     #[test]

@@ -71,7 +71,10 @@ pub fn top_k(probabilities: &[f32], k: usize) -> (Vec<(u16, f32)>, f32) {
             .then(a.cmp(b))
     });
     let k = k.min(order.len());
-    let rest: f64 = order[k..].iter().map(|c| f64::from(probabilities[*c])).sum();
+    let rest: f64 = order[k..]
+        .iter()
+        .map(|c| f64::from(probabilities[*c]))
+        .sum();
     let top = order[..k]
         .iter()
         .map(|c| (*c as u16, probabilities[*c]))
@@ -94,7 +97,10 @@ mod tests {
     #[test]
     fn a_label_that_is_not_finite_has_no_scalars() {
         assert_eq!(scalars(&[0.5, f32::NAN]), None);
-        assert_eq!(scalars(&probabilities(&[f32::INFINITY, 0.0], OutputKind::Logits)), None);
+        assert_eq!(
+            scalars(&probabilities(&[f32::INFINITY, 0.0], OutputKind::Logits)),
+            None
+        );
         assert_eq!(scalars(&[]), None);
     }
 

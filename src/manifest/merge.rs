@@ -18,7 +18,7 @@ use super::rows::{Status, Writer};
 use super::sort::{self, Skipped};
 use super::{Generation, ManifestConfig, ManifestError};
 use crate::catalog;
-use crate::source::{Entry, ImageRef, Kind, ListedObject, Source};
+use crate::source::{Entry, ImageRef, Kind, ListedObject, Source, SourceError};
 use crate::workspace::Workspace;
 
 /// A generation that is not committed yet.
@@ -60,34 +60,39 @@ pub(super) async fn merge(
         shard: None,
     };
     let mut previous: Option<String> = None;
-    let mut old = known.next().await?;
     while let Some(object) = listing.try_next().await? {
         if previous.as_ref() == Some(&object.path) {
             // A list of URLs may name one twice: it is one image.
-            *next.generation.skipped.entry("listed twice".into()).or_insert(0) += 1;
+            *next
+                .generation
+                .skipped
+                .entry("listed twice".into())
+                .or_insert(0) += 1;
             continue;
         }
         previous = Some(object.path.clone());
-        while let Some(before) = old.take_if(|o| o.object < object.path) {
-            next.gone(before)?;
-            old = known.next().await?;
+        while known.object().is_some_and(|known| *known < object.path) {
+            next.gone(known.take().await?)?;
         }
-        match old.take_if(|o| o.object == object.path) {
-            Some(before) => {
-                if before.is(&object) {
-                    next.generation.unchanged += before.keys.len() as u64;
-                } else {
-                    next.changed(source, &object, before).await?;
-                }
-                old = known.next().await?;
-            }
-            None => next.changed(source, &object, Before::default()).await?,
+        if known.is(&object) {
+            next.generation.unchanged += known.pass().await?;
+        } else if known.object() == Some(&object.path) {
+            let before = known.take().await?;
+            next.changed(source, &object, before).await?;
+        } else {
+            next.changed(source, &object, Before::default()).await?;
         }
         on_progress(next.seen());
     }
-    while let Some(before) = old {
-        next.gone(before)?;
-        old = known.next().await?;
+    if previous.is_none() && known.object().is_some() {
+        // A folder that is not mounted looks like this: that all images are gone is for a person to say.
+        return Err(SourceError::Empty {
+            url: source.url().to_owned(),
+        }
+        .into());
+    }
+    while known.object().is_some() {
+        next.gone(known.take().await?)?;
     }
     if next.generation.rows == 0 && next.generation.gone == 0 {
         return Ok(None);
@@ -96,7 +101,9 @@ pub(super) async fn merge(
     let mut generation = next.generation;
     generation.file = format!("generation-{:06}-{hash}.parquet", generation.generation);
     let skipped = skipped.lock().unwrap_or_else(PoisonError::into_inner);
-    generation.skipped.extend(skipped.iter().map(|(why, n)| (why.clone(), *n)));
+    generation
+        .skipped
+        .extend(skipped.iter().map(|(why, n)| (why.clone(), *n)));
     Ok(Some(Merged { generation, file }))
 }
 
@@ -141,8 +148,14 @@ impl Next {
     /// Gives a row its shard.
     fn place(&mut self, object: &ListedObject, entry: Entry) -> ImageRef {
         let container = (object.kind != Kind::Object).then(|| object.path.clone());
+        // What is best read together goes into one shard where it fits into one.
+        let most = u64::from(self.shard_images);
+        let fits = |rows: u32| {
+            rows < self.shard_images
+                && (entry.together > most || u64::from(rows) + entry.together <= most)
+        };
         let row = match &mut self.shard {
-            Some((filling, rows)) if *filling == container && *rows < self.shard_images => {
+            Some((filling, rows)) if *filling == container && fits(*rows) => {
                 *rows += 1;
                 *rows - 1
             }
@@ -210,22 +223,8 @@ impl Next {
 #[derive(Debug, Default)]
 struct Before {
     object: String,
-    generation: u32,
-    etag: Option<String>,
-    size: Option<u64>,
     /// Keys and positions; empty where the object is gone.
     keys: HashMap<String, u64>,
-}
-
-impl Before {
-    /// Whether the listed object is the very one that the manifest knows.
-    fn is(&self, listed: &ListedObject) -> bool {
-        !self.keys.is_empty()
-            && match (&self.etag, &listed.etag) {
-                (Some(before), Some(now)) => before == now,
-                _ => self.size == listed.size,
-            }
-    }
 }
 
 /// The manifest so far, an object at a time.
@@ -269,8 +268,8 @@ impl Known {
         };
         let mut all = None;
         for generation in earlier {
-            let rows = catalog::generation(workspace, &context, dataset, generation)
-                .map_err(engine)?;
+            let rows =
+                catalog::generation(workspace, &context, dataset, generation).map_err(engine)?;
             all = Some(match all {
                 None => rows,
                 Some(before) => datafusion::dataframe::DataFrame::union(before, rows)?,
@@ -280,12 +279,17 @@ impl Known {
             None => None,
             Some(all) => Some(
                 all.select_columns(&[
-                    "object", "generation", "position", "key", "etag", "object_size", "status",
+                    "object",
+                    "generation",
+                    "position",
+                    "key",
+                    "etag",
+                    "object_size",
+                    "status",
                 ])?
                 .sort(vec![
                     col("object").sort(true, false),
                     col("generation").sort(false, false),
-                    col("position").sort(true, false),
                 ])?
                 .execute_stream()
                 .await?,
@@ -300,33 +304,62 @@ impl Known {
         Ok(known)
     }
 
+    /// The next object.
+    fn object(&self) -> Option<&String> {
+        self.ahead.as_ref().map(|row| &row.object)
+    }
+
+    /// Whether the next object is the very one that is listed.
+    fn is(&self, listed: &ListedObject) -> bool {
+        self.ahead.as_ref().is_some_and(|row| {
+            row.object == listed.path
+                && !row.gone
+                && match (&row.etag, &listed.etag) {
+                    (Some(before), Some(now)) => before == now,
+                    _ => row.size == listed.size,
+                }
+        })
+    }
+
+    /// Passes over the next object, and counts its images.
+    async fn pass(&mut self) -> Result<u64, ManifestError> {
+        let mut images = 0;
+        self.each(|_| images += 1).await?;
+        Ok(images)
+    }
+
     /// The next object's state.
-    async fn next(&mut self) -> Result<Option<Before>, ManifestError> {
-        let Some(first) = self.ahead.take() else {
-            return Ok(None);
-        };
+    async fn take(&mut self) -> Result<Before, ManifestError> {
         let mut before = Before {
-            object: first.object.clone(),
-            generation: first.generation,
-            etag: None,
-            size: None,
+            object: self.object().cloned().unwrap_or_default(),
             keys: HashMap::new(),
         };
-        let mut row = Some(first);
-        while let Some(r) = row {
-            if r.object != before.object {
-                self.ahead = Some(r);
+        let keys = &mut before.keys;
+        self.each(|row| {
+            keys.insert(row.key, row.position);
+        })
+        .await?;
+        Ok(before)
+    }
+
+    /// Goes through the next object's rows of its newest generation that are there; older generations follow, as history.
+    async fn each(&mut self, mut see: impl FnMut(Row)) -> Result<(), ManifestError> {
+        let Some(first) = self.ahead.take() else {
+            return Ok(());
+        };
+        let (object, generation) = (first.object.clone(), first.generation);
+        let mut next = Some(first);
+        while let Some(row) = next {
+            if row.object != object {
+                self.ahead = Some(row);
                 break;
             }
-            // Older generations follow the newest: they are history.
-            if r.generation == before.generation && !r.gone {
-                before.etag = r.etag;
-                before.size = r.size;
-                before.keys.insert(r.key, r.position);
+            if row.generation == generation && !row.gone {
+                see(row);
             }
-            row = self.row().await?;
+            next = self.row().await?;
         }
-        Ok(Some(before))
+        Ok(())
     }
 
     async fn row(&mut self) -> Result<Option<Row>, ManifestError> {
@@ -364,11 +397,18 @@ fn plain(batch: &RecordBatch) -> Result<RecordBatch, ManifestError> {
             }
         })
         .collect();
-    let arrow = |e: arrow::error::ArrowError| datafusion::error::DataFusionError::from(e);
+    let arrow = datafusion::error::DataFusionError::from;
     let columns = columns.map_err(arrow)?;
     let names = batch.schema();
-    let named = names.fields().iter().map(|f| f.name().as_str()).zip(columns);
-    Ok(RecordBatch::try_from_iter_with_nullable(named.map(|(n, c)| (n, c, true))).map_err(arrow)?)
+    let named = names
+        .fields()
+        .iter()
+        .map(|f| f.name().as_str())
+        .zip(columns);
+    Ok(
+        RecordBatch::try_from_iter_with_nullable(named.map(|(n, c)| (n, c, true)))
+            .map_err(arrow)?,
+    )
 }
 
 fn row_of(batch: &RecordBatch, i: usize) -> Row {

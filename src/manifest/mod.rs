@@ -15,7 +15,7 @@ use datafusion::error::DataFusionError;
 use serde::{Deserialize, Serialize};
 
 use crate::source::{Source, SourceError};
-use crate::store::{Created, StoreError};
+use crate::store::Created;
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 
 pub use rows::{rows, schema};
@@ -116,15 +116,6 @@ impl From<DataFusionError> for ManifestError {
 }
 
 impl ManifestError {
-    /// The store's error behind it.
-    pub fn store(&self) -> Option<&StoreError> {
-        match self {
-            Self::Source(e) => e.store(),
-            Self::Workspace(WorkspaceError::Store(e)) => Some(e),
-            _ => None,
-        }
-    }
-
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -160,7 +151,10 @@ pub async fn generations(
     let folder = folder(dataset);
     let mut generations = Vec::new();
     for name in workspace.names(&folder).await? {
-        if name.starts_with("generation-") && name.ends_with(".json") {
+        let commit = name
+            .strip_prefix("generation-")
+            .and_then(|rest| rest.strip_suffix(".json"));
+        if commit.is_some() {
             generations.push(workspace.read_json(&format!("{folder}/{name}")).await?);
         }
     }
@@ -194,10 +188,20 @@ pub async fn refresh(
             return Ok(Refresh::Unchanged);
         };
         let folder = folder(dataset);
-        rows::upload(workspace, &format!("{folder}/{}", merged.generation.file), &merged.file)
-            .await?;
-        let commit = format!("{folder}/generation-{:06}.json", merged.generation.generation);
-        match workspace.create(&commit, to_json(&merged.generation)).await? {
+        rows::upload(
+            workspace,
+            &format!("{folder}/{}", merged.generation.file),
+            &merged.file,
+        )
+        .await?;
+        let commit = format!(
+            "{folder}/generation-{:06}.json",
+            merged.generation.generation
+        );
+        match workspace
+            .create(&commit, to_json(&merged.generation))
+            .await?
+        {
             Created::New | Created::Same => return Ok(Refresh::Added(merged.generation)),
             // Another process listed at the same time: what it saw is the state to compare with now.
             Created::Other => {}

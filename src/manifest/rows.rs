@@ -68,10 +68,12 @@ pub fn rows(batch: &RecordBatch) -> Result<Vec<ImageRef>, ManifestError> {
     let small = |name| column(name, &DataType::UInt32);
     let (generation, shard, row) = (small("generation")?, small("shard")?, small("row")?);
     let string = |a: &ArrayRef, i: usize| {
-        a.is_valid(i).then(|| a.as_string::<i32>().value(i).to_owned())
+        a.is_valid(i)
+            .then(|| a.as_string::<i32>().value(i).to_owned())
     };
     let long = |a: &ArrayRef, i: usize| {
-        a.is_valid(i).then(|| a.as_primitive::<UInt64Type>().value(i))
+        a.is_valid(i)
+            .then(|| a.as_primitive::<UInt64Type>().value(i))
     };
     let short = |a: &ArrayRef, i: usize, column: &'static str| {
         a.is_valid(i)
@@ -193,7 +195,8 @@ fn batch(rows: &[(ImageRef, Status)]) -> Result<RecordBatch, parquet::errors::Pa
     };
     let status: ArrayRef = {
         let mut builder = StringBuilder::new();
-        rows.iter().for_each(|(_, s)| builder.append_value(s.name()));
+        rows.iter()
+            .for_each(|(_, s)| builder.append_value(s.name()));
         Arc::new(builder.finish())
     };
     Ok(RecordBatch::try_new(
@@ -235,7 +238,9 @@ pub(super) async fn upload(
     let local: &FsPath = file.path();
     let mut reader = tokio::fs::File::open(local).await?;
     let mut writer = BufWriter::new(Arc::clone(&workspace.at.store), path);
-    tokio::io::copy(&mut reader, &mut writer).await.map_err(fail)?;
+    tokio::io::copy(&mut reader, &mut writer)
+        .await
+        .map_err(fail)?;
     writer.shutdown().await.map_err(fail)?;
     Ok(())
 }

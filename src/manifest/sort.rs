@@ -111,16 +111,21 @@ fn objects(batch: &RecordBatch) -> Vec<ListedObject> {
             path: text(0, i).unwrap_or_default(),
             size: size.is_valid(i).then(|| size.value(i)),
             etag: text(2, i),
-            kind: text(3, i).and_then(|k| Kind::parse(&k)).unwrap_or(Kind::Object),
+            kind: text(3, i)
+                .and_then(|k| Kind::parse(&k))
+                .unwrap_or(Kind::Object),
             problem: text(4, i).zip(text(5, i)),
         })
         .collect()
 }
 
+/// A listing that has not been read yet, and where its skipped names are counted.
+type Once = (BoxStream<'static, Result<Listed, SourceError>>, Skipped);
+
 /// A listing as a partition of a table; it can be read once.
 struct Listing {
     schema: SchemaRef,
-    stream: Mutex<Option<(BoxStream<'static, Result<Listed, SourceError>>, Skipped)>>,
+    stream: Mutex<Option<Once>>,
 }
 
 impl fmt::Debug for Listing {
@@ -150,8 +155,7 @@ impl PartitionStream for Listing {
                     let object = match listed {
                         Listed::Object(object) => Some(object),
                         Listed::Skipped { why } => {
-                            let mut counts =
-                                skipped.lock().unwrap_or_else(PoisonError::into_inner);
+                            let mut counts = skipped.lock().unwrap_or_else(PoisonError::into_inner);
                             *counts.entry(why).or_insert(0) += 1;
                             None
                         }
@@ -160,8 +164,7 @@ impl PartitionStream for Listing {
                 })
                 .try_chunks(BATCH)
                 .map(|chunk| {
-                    let chunk =
-                        chunk.map_err(|e| DataFusionError::External(Box::new(e.1)))?;
+                    let chunk = chunk.map_err(|e| DataFusionError::External(Box::new(e.1)))?;
                     columns(&chunk)
                 })
                 .boxed(),

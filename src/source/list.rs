@@ -1,22 +1,27 @@
 //! What lies behind a URL: every object, each as an image, a container, or something that is passed over and counted.
 
+use std::fmt::Write as _;
 use std::path::{Path as FsPath, PathBuf};
 
-use futures::stream::{self, BoxStream, StreamExt};
+use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use futures::stream::{self, BoxStream, StreamExt};
+use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 use tokio::sync::mpsc;
 
+use super::read::local_etag;
 use super::{Kind, SourceConfig, SourceError};
-use crate::store::{self, Opened, StoreError};
+use crate::store::{Opened, StoreError};
 
 /// Files that a local walk is ahead of its reader.
 const AHEAD: usize = 1024;
+/// The longest line of a list of URLs, in bytes: browsers and servers stop at less.
+const LONGEST_LINE: usize = 64 * 1024;
 
 /// Extensions of images, and of formats that are known and not read: those become rejects that say so, rather than being passed over.
 const IMAGES: &[&str] = &[
-    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif", "heic",
-    "heif", "jp2", "j2k", "jxl", "psd", "svg", "ico", "exr", "hdr",
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif",
+    "heic", "heif", "jp2", "j2k", "jxl", "psd", "svg", "ico", "exr", "hdr",
 ];
 
 /// Something listed.
@@ -55,13 +60,34 @@ pub(super) fn container_kind(name: &str) -> Option<Kind> {
     }
 }
 
+/// Whether a source's path names a text file with one URL a line. A web server's folder cannot be listed, so there all that is neither a
+/// container nor an image is one.
+pub(super) fn is_list(path: &str, http: bool, config: &SourceConfig) -> bool {
+    let name = path.to_lowercase();
+    extension(&name) == "txt"
+        || http
+            && container_kind(&name).is_none()
+            && (extension(&name).is_empty() || !is_image(&name, config))
+}
+
+/// Names that Spark and Hadoop write beside their data.
+fn is_bookkeeping(name: &str) -> bool {
+    name == "_success"
+        || ["_temporary", "_committed_", "_started_", "_delta_log"]
+            .iter()
+            .any(|start| name.starts_with(start))
+}
+
 /// Whether a name is an image's: by its extension, or because it has none.
 pub(super) fn is_image(name: &str, config: &SourceConfig) -> bool {
     let name = name.to_lowercase();
     let extension = extension(&name);
     extension.is_empty()
         || IMAGES.contains(&extension)
-        || config.extensions.iter().any(|e| e.eq_ignore_ascii_case(extension))
+        || config
+            .extensions
+            .iter()
+            .any(|e| e.eq_ignore_ascii_case(extension))
 }
 
 fn extension(name: &str) -> &str {
@@ -75,18 +101,20 @@ fn extension(name: &str) -> &str {
 }
 
 /// A path, size and etag → what is listed of it.
-fn classify(path: String, size: Option<u64>, etag: Option<String>, config: &SourceConfig) -> Listed {
-    let name = path.rsplit('/').next().unwrap_or(&path).to_lowercase();
-    if name.starts_with('.') || name.starts_with('_') && extension(&name).is_empty() {
-        return Listed::Skipped {
-            why: "hidden file".into(),
-        };
+fn classify(path: &str, size: Option<u64>, etag: Option<&str>, config: &SourceConfig) -> Listed {
+    let name = path.rsplit('/').next().unwrap_or(path).to_lowercase();
+    let skipped = |why: &str| Listed::Skipped { why: why.into() };
+    if name.starts_with('.') || is_bookkeeping(&name) {
+        return skipped("hidden file");
+    }
+    if size == Some(0) && extension(&name).is_empty() {
+        return skipped("empty folder marker");
     }
     let object = |kind, problem| {
         Listed::Object(Object {
-            path: path.clone(),
+            path: path.to_owned(),
             size,
-            etag: etag.clone(),
+            etag: etag.map(str::to_owned),
             kind,
             problem,
         })
@@ -94,7 +122,10 @@ fn classify(path: String, size: Option<u64>, etag: Option<String>, config: &Sour
     if let Some(kind) = container_kind(&name) {
         return object(kind, None);
     }
-    if name.ends_with(".tar.gz") || name.ends_with(".tgz") || name.ends_with(".tar.zst") {
+    if [".tar.gz", ".tgz", ".tar.zst"]
+        .iter()
+        .any(|end| name.ends_with(end))
+    {
         let problem = (
             "unsupported-container".to_owned(),
             "a compressed tar cannot be read by range: store it as a plain .tar".to_owned(),
@@ -109,29 +140,31 @@ fn classify(path: String, size: Option<u64>, etag: Option<String>, config: &Sour
     }
 }
 
-/// Everything below a prefix of a store.
+/// Everything below a prefix of a store, or the one object that the URL names.
 pub(super) fn store(
     at: Opened,
     config: SourceConfig,
 ) -> BoxStream<'static, Result<Listed, SourceError>> {
+    let name = at.path.as_ref().to_lowercase();
+    let folder = extension(&name).is_empty();
+    let http = at.root.scheme().starts_with("http");
+    let listed = async move {
+        let url = at.url();
+        if !folder {
+            match at.store.head(&at.path).await {
+                Ok(meta) => return Ok(stream::iter([Ok(of_store(&meta, &config))]).boxed()),
+                // Spark writes folders that are named like files.
+                Err(object_store::Error::NotFound { .. }) if !http => {}
+                Err(e) => return Err(StoreError::from_object_store("read", url, &e).into()),
+            }
+        }
+        Ok::<_, SourceError>(below(&at, config))
+    };
+    stream::once(listed).try_flatten().boxed()
+}
+
+fn below(at: &Opened, config: SourceConfig) -> BoxStream<'static, Result<Listed, SourceError>> {
     let url = at.url();
-    let single = container_kind(&at.path.as_ref().to_lowercase()).is_some();
-    if single {
-        let listed = async move {
-            let meta = at
-                .store
-                .head(&at.path)
-                .await
-                .map_err(|e| StoreError::from_object_store("read", at.url(), &e))?;
-            Ok(classify(
-                meta.location.as_ref().to_owned(),
-                Some(meta.size),
-                meta.e_tag,
-                &config,
-            ))
-        };
-        return stream::once(listed).boxed();
-    }
     at.store
         .list(Some(&at.path))
         .map_err(move |e| match e {
@@ -141,15 +174,17 @@ pub(super) fn store(
             },
             e => StoreError::from_object_store("list", url.clone(), &e).into(),
         })
-        .map_ok(move |meta| {
-            classify(
-                meta.location.as_ref().to_owned(),
-                Some(meta.size),
-                meta.e_tag,
-                &config,
-            )
-        })
+        .map_ok(move |meta| of_store(&meta, &config))
         .boxed()
+}
+
+fn of_store(meta: &ObjectMeta, config: &SourceConfig) -> Listed {
+    classify(
+        meta.location.as_ref(),
+        Some(meta.size),
+        meta.e_tag.as_deref(),
+        config,
+    )
 }
 
 /// Everything below a local directory, or one file. `object_store` would hide names that end in `#digits`.
@@ -181,15 +216,19 @@ pub(super) fn local(
             let listed = match found {
                 Ok(entry) if entry.file_type().is_dir() => continue,
                 Ok(entry) => local_file(entry.path(), &config),
-                Err(e) => Err(SourceError::List {
-                    url: e
-                        .path()
-                        .map_or_else(String::new, |p| format!("file://{}", p.display())),
-                    detail: e
+                // One folder or link that cannot be followed: a reject of its own, beside all that can be read.
+                Err(e) => {
+                    let why = e
                         .io_error()
-                        .map_or_else(|| e.to_string(), ToString::to_string),
-                }),
+                        .map_or_else(|| e.to_string(), ToString::to_string);
+                    Listed::Object(unreadable(
+                        e.path().unwrap_or(&root),
+                        "unreadable-path",
+                        why,
+                    ))
+                }
             };
+            let listed = Ok(listed);
             // Whoever listed has enough.
             if sender.blocking_send(listed).is_err() {
                 return;
@@ -202,72 +241,164 @@ pub(super) fn local(
     .boxed()
 }
 
-fn local_file(path: &FsPath, config: &SourceConfig) -> Result<Listed, SourceError> {
+/// A place that can be named and not read.
+fn unreadable(path: &FsPath, reason: &str, detail: String) -> Object {
+    Object {
+        path: spelled(path).trim_start_matches('/').to_owned(),
+        size: None,
+        etag: None,
+        kind: Kind::Object,
+        problem: Some((reason.to_owned(), detail)),
+    }
+}
+
+/// A path as text; bytes that are not UTF-8 as `\xNN`, so that two names stay two.
+fn spelled(path: &FsPath) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bytes = path.as_os_str().as_bytes();
+    bytes.utf8_chunks().fold(String::new(), |mut text, chunk| {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\\x{byte:02X}");
+        }
+        text
+    })
+}
+
+fn local_file(path: &FsPath, config: &SourceConfig) -> Listed {
     let Some(name) = path.to_str() else {
-        return Ok(Listed::Object(Object {
-            path: path.to_string_lossy().trim_start_matches('/').to_owned(),
+        let detail = "the file's name is not UTF-8: rename it".to_owned();
+        return Listed::Object(unreadable(path, "unreadable-name", detail));
+    };
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) => return Listed::Object(unreadable(path, "unreadable-path", e.to_string())),
+    };
+    if !meta.is_file() {
+        return Listed::Skipped {
+            why: "no regular file".into(),
+        };
+    }
+    classify(
+        name.trim_start_matches('/'),
+        Some(meta.len()),
+        Some(&local_etag(&meta)),
+        config,
+    )
+}
+
+/// A text file with one URL a line, read as it comes; empty lines and lines that begin with `#` are passed over.
+pub(super) fn urls(at: Opened, url: String) -> BoxStream<'static, Result<Listed, SourceError>> {
+    let lines = async move {
+        let failed = {
+            let url = url.clone();
+            move |e: object_store::Error| {
+                SourceError::from(StoreError::from_object_store("read", url.clone(), &e))
+            }
+        };
+        let body = at.store.get(&at.path).await.map_err(&failed)?.into_stream();
+        let lines = Lines {
+            body: body.map_err(failed).boxed(),
+            pending: Vec::new(),
+            at: 0,
+            number: 0,
+            any: false,
+            url,
+        };
+        Ok::<_, SourceError>(stream::try_unfold(lines, |mut lines| async move {
+            Ok(lines.next().await?.map(|listed| (listed, lines)))
+        }))
+    };
+    stream::once(lines).try_flatten().boxed()
+}
+
+/// A list of URLs that is being read.
+struct Lines {
+    body: BoxStream<'static, Result<Bytes, SourceError>>,
+    /// What was read, and where in it the next line begins.
+    pending: Vec<u8>,
+    at: usize,
+    number: u64,
+    /// Whether a URL was met.
+    any: bool,
+    url: String,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Result<Option<Listed>, SourceError> {
+        while let Some(line) = self.line().await? {
+            self.number += 1;
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                return self.listed(line).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn listed(&mut self, line: &str) -> Result<Listed, SourceError> {
+        let parsed = url::Url::parse(line)
+            .ok()
+            .filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        let problem = match &parsed {
+            None if !self.any => {
+                return Err(SourceError::NotAList {
+                    url: self.url.clone(),
+                    line: line.chars().take(60).collect(),
+                });
+            }
+            None => Some((
+                "bad-url".to_owned(),
+                format!(
+                    "line {} of the list is no http:// or https:// URL",
+                    self.number
+                ),
+            )),
+            Some(url) => container_kind(&url.path().to_lowercase()).map(|_| {
+                (
+                    "container-in-a-list".to_owned(),
+                    "a tar or Parquet file is a source of its own: give its URL as --source"
+                        .to_owned(),
+                )
+            }),
+        };
+        self.any = true;
+        Ok(Listed::Object(Object {
+            path: line.to_owned(),
             size: None,
             etag: None,
             kind: Kind::Object,
-            problem: Some((
-                "unreadable-name".to_owned(),
-                "the file's name is not UTF-8: rename it".to_owned(),
-            )),
-        }));
-    };
-    let meta = std::fs::metadata(path).map_err(|e| SourceError::List {
-        url: format!("file://{name}"),
-        detail: e.to_string(),
-    })?;
-    let etag = {
-        use std::os::unix::fs::MetadataExt as _;
-        format!(
-            "{:x}-{:x}.{:x}-{:x}",
-            meta.ino(),
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.size()
-        )
-    };
-    Ok(classify(
-        name.trim_start_matches('/').to_owned(),
-        Some(meta.len()),
-        Some(etag),
-        config,
-    ))
-}
+            problem,
+        }))
+    }
 
-/// A text file with one URL a line; empty lines and lines that begin with `#` are passed over.
-pub(super) fn urls(at: Opened, url: String) -> BoxStream<'static, Result<Listed, SourceError>> {
-    let lines = async move {
-        let bytes = store::read(&*at.store, &at.path, &url).await?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let listed: Vec<_> = text
-            .lines()
-            .enumerate()
-            .map(|(n, line)| (n + 1, line.trim().to_owned()))
-            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-            .map(|(n, line)| {
-                let good = url::Url::parse(&line)
-                    .is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
-                let problem = (!good).then(|| {
-                    (
-                        "bad-url".to_owned(),
-                        format!("line {n} of the list is no http:// or https:// URL"),
-                    )
+    async fn line(&mut self) -> Result<Option<String>, SourceError> {
+        loop {
+            let rest = &self.pending[self.at..];
+            if let Some(end) = rest.iter().position(|b| *b == b'\n') {
+                let line = String::from_utf8_lossy(&rest[..end]).into_owned();
+                self.at += end + 1;
+                return Ok(Some(line));
+            }
+            if rest.len() > LONGEST_LINE {
+                return Err(SourceError::NotAList {
+                    url: self.url.clone(),
+                    line: String::from_utf8_lossy(&rest[..60]).into_owned(),
                 });
-                Ok(Listed::Object(Object {
-                    path: line,
-                    size: None,
-                    etag: None,
-                    kind: Kind::Object,
-                    problem,
-                }))
-            })
-            .collect();
-        Ok::<_, SourceError>(stream::iter(listed))
-    };
-    stream::once(lines).try_flatten().boxed()
+            }
+            self.pending.drain(..self.at);
+            self.at = 0;
+            match self.body.try_next().await? {
+                Some(piece) => self.pending.extend_from_slice(&piece),
+                None if self.pending.is_empty() => return Ok(None),
+                None => {
+                    let line = std::mem::take(&mut self.pending);
+                    return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -280,7 +411,7 @@ mod tests {
             extensions: vec!["raw".into()],
             ..SourceConfig::default()
         };
-        let kind = |name: &str| match classify(name.to_owned(), None, None, &config) {
+        let kind = |name: &str| match classify(name, None, None, &config) {
             Listed::Object(o) => o.problem.map_or(o.kind.name().to_owned(), |p| p.0),
             Listed::Skipped { why } => why,
         };
@@ -297,6 +428,7 @@ mod tests {
             ("a/x.json", ".json"),
             ("a/.DS_Store", "hidden file"),
             ("a/_SUCCESS", "hidden file"),
+            ("a/_9dKx3", "object"),
         ] {
             assert_eq!(kind(name), expected, "{name}");
         }

@@ -4,26 +4,27 @@
 //! from its name. Listing holds no more than a window in memory; reading gives neighbours of one container together.
 
 mod list;
+mod pages;
 mod parquet;
 mod read;
 mod webdataset;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 
+use crate::config::DEFAULT_READ_TIMEOUT_S;
 use crate::store::{self, Opened, StorageOptions, StoreError};
 
 pub use self::list::{Listed, Object as ListedObject};
 
-/// The most bytes of neighbouring tar members that one read gives.
-const GROUP_BYTES: u64 = 8 * 1024 * 1024;
-/// The most rows of a Parquet file that one read gives: with photos of 100 kB some 13 MB.
-const GROUP_ROWS: usize = 128;
+/// The most bytes of neighbours in a container that one read gives.
+pub const GROUP_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The `[source]` section: what is read as an image.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -83,9 +84,9 @@ pub struct ImageRef {
     pub row: u32,
     /// What the object is.
     pub kind: Kind,
-    /// Of a tar member's bytes within the tar.
+    /// Of a tar member's bytes within the tar; for Parquet the first row of its row group.
     pub offset: Option<u64>,
-    /// Of the image in bytes, where it is known before it is read.
+    /// Of the image in bytes, where it is known before it is read; for Parquet the average of its row group.
     pub size: Option<u64>,
     /// Of the object in bytes.
     pub object_size: Option<u64>,
@@ -110,6 +111,22 @@ pub struct Entry {
     pub size: Option<u64>,
     /// As [`ImageRef::problem`] and [`ImageRef::detail`].
     pub problem: Option<(String, String)>,
+    /// How many entries from this one on are best read together: at the first row of a row group its rows, otherwise 0.
+    pub together: u64,
+}
+
+impl Entry {
+    /// An entry of which nothing but its key and position is known.
+    fn new(key: String, position: u64) -> Self {
+        Self {
+            key,
+            position,
+            offset: None,
+            size: None,
+            problem: None,
+            together: 0,
+        }
+    }
 }
 
 /// What can go wrong with a source as a whole. What goes wrong with one image is a [`ReadError`].
@@ -120,6 +137,14 @@ pub enum SourceError {
     Empty {
         /// The source.
         url: String,
+    },
+    /// A text that is no list of URLs.
+    #[error("`{url}` is no list of URLs: it has `{line}`")]
+    NotAList {
+        /// The source.
+        url: String,
+        /// The beginning of a line.
+        line: String,
     },
     /// A place that cannot be listed.
     #[error("cannot list `{url}`: {detail}")]
@@ -135,18 +160,11 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// The store's error behind it.
-    pub fn store(&self) -> Option<&StoreError> {
-        match self {
-            Self::Store(e) => Some(e),
-            Self::Empty { .. } | Self::List { .. } => None,
-        }
-    }
-
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Empty { .. } => Some("give a folder or prefix with images, .tar or .parquet files below it, or a .txt list of URLs".into()),
+            Self::NotAList { .. } => Some("over http(s):// give a .tar, a .parquet, an image, or a text file with one URL a line: a web server's folders cannot be listed".into()),
             Self::List { .. } => Some("check the permissions; for names that an object store cannot list, give a narrower prefix".into()),
             Self::Store(e) => e.hint(),
         }
@@ -163,6 +181,15 @@ pub struct ReadError {
     pub detail: String,
 }
 
+impl ReadError {
+    fn too_large(bytes: u64, limit: u64) -> Self {
+        Self {
+            kind: ReadErrorKind::TooLarge,
+            detail: format!("{bytes} bytes are more than the limit of {limit}"),
+        }
+    }
+}
+
 /// What follows from a failed read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadErrorKind {
@@ -174,6 +201,8 @@ pub enum ReadErrorKind {
     Changed,
     /// The store refuses the credentials: every other read will fail the same way.
     Credentials,
+    /// This image is refused to these credentials: archived, encrypted with another key, or of a host that wants a login.
+    Forbidden,
     /// Larger than `decode.max_bytes`.
     TooLarge,
     /// It is there, and its container cannot be read.
@@ -192,7 +221,9 @@ pub struct Source {
     shape: Shape,
     config: SourceConfig,
     hosts: Arc<read::Hosts>,
+    footers: parquet::Footers,
     max_bytes: u64,
+    read_timeout: Duration,
 }
 
 /// What the URL names.
@@ -216,10 +247,15 @@ impl Source {
     ) -> Result<Self, SourceError> {
         let listing = store::open(url, storage)?;
         let reading = store::open(url, &storage.without_retries())?.store;
-        let name = listing.path.as_ref().to_lowercase();
-        let single = list::container_kind(&name).is_some();
         let http = listing.root.scheme().starts_with("http");
-        let shape = if name.ends_with(".txt") || (http && !single) {
+        if http && url.contains('?') {
+            return Err(StoreError::BadUrl {
+                url: url.to_owned(),
+                why: "a source is remembered and read again later, which a URL with a query is not made for; name it in a .txt list of URLs".into(),
+            }
+            .into());
+        }
+        let shape = if list::is_list(listing.path.as_ref(), http, config) {
             Shape::UrlList
         } else {
             Shape::Tree
@@ -231,19 +267,30 @@ impl Source {
             shape,
             config: config.clone(),
             hosts: Arc::new(read::Hosts::new(storage.without_retries())),
+            footers: parquet::Footers::default(),
             max_bytes: u64::MAX,
+            read_timeout: Duration::from_secs_f64(DEFAULT_READ_TIMEOUT_S),
         })
     }
 
-    /// The same source, which does not read images of more bytes.
+    /// The same source, which does not read images of more bytes, and gives up a read that brings nothing for so long.
     #[must_use]
-    pub fn with_max_bytes(self, max_bytes: u64) -> Self {
-        Self { max_bytes, ..self }
+    pub fn with_limits(self, max_bytes: u64, read_timeout: Duration) -> Self {
+        Self {
+            max_bytes,
+            read_timeout,
+            ..self
+        }
     }
 
     /// The URL as typed.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether it is a list of URLs, each of which may be another host's.
+    pub fn is_list(&self) -> bool {
+        self.shape == Shape::UrlList
     }
 
     /// Whether there is anything at all at the URL.
@@ -280,46 +327,43 @@ impl Source {
     /// The images of one listed object, in the order of the container.
     pub fn entries(&self, object: &list::Object) -> BoxStream<'static, Result<Entry, SourceError>> {
         let key = self.key(&object.path);
-        if let Some(problem) = &object.problem {
-            return one(Entry {
-                key,
-                position: 0,
-                offset: None,
-                size: object.size,
-                problem: Some(problem.clone()),
-            });
-        }
+        let whole = Entry {
+            size: object.size,
+            problem: object.problem.clone(),
+            ..Entry::new(key.clone(), 0)
+        };
         match object.kind {
-            Kind::Object => one(Entry {
-                key,
-                position: 0,
-                offset: None,
-                size: object.size,
-                problem: None,
-            }),
+            _ if object.problem.is_some() => one(whole),
+            Kind::Object => one(whole),
             Kind::Tar => webdataset::index(self.reader(), key, object.clone(), self.config.clone()),
-            Kind::Parquet => parquet::index(self.reader(), key, object.clone(), self.config.clone()),
+            Kind::Parquet => {
+                parquet::index(self.reader(), key, object.clone(), self.config.clone())
+            }
         }
     }
 
-    /// How many of these neighbours, from the first, one read gives; 1 or more.
+    /// How many of these images of one container, from the first, one read gives; 1 or more. The others of its row group, or the
+    /// neighbours in its tar, up to [`GROUP_BYTES`].
     pub fn group_len(&self, images: &[ImageRef]) -> usize {
         let Some(first) = images.first() else {
             return 1;
         };
-        let same = images.iter().take_while(|i| i.object == first.object);
-        let most = match first.kind {
-            Kind::Object => 1,
-            Kind::Parquet => same.take(GROUP_ROWS).count(),
-            Kind::Tar => {
-                let start = first.offset.unwrap_or(0);
-                same.take_while(|i| {
-                    i.offset.unwrap_or(0) + i.size.unwrap_or(0) <= start + GROUP_BYTES
-                })
-                .count()
-            }
-        };
-        most.max(1)
+        let mut bytes = 0;
+        let together = images.iter().take_while(|i| {
+            let (group, end) = match first.kind {
+                Kind::Object => (false, 0),
+                Kind::Parquet => {
+                    bytes += i.size.unwrap_or(0);
+                    (i.offset == first.offset, bytes)
+                }
+                Kind::Tar => {
+                    let end = i.offset.unwrap_or(0) + i.size.unwrap_or(0);
+                    (true, end.saturating_sub(first.offset.unwrap_or(0)))
+                }
+            };
+            group && i.object == first.object && end <= GROUP_BYTES
+        });
+        together.count().max(1)
     }
 
     /// The bytes of neighbours in one object, in order: one attempt, without retries or time-out.
@@ -334,10 +378,8 @@ impl Source {
             return Ok(Vec::new());
         };
         let too_large = |image: &ImageRef| {
-            image.size.filter(|s| *s > self.max_bytes).map(|size| ReadError {
-                kind: ReadErrorKind::TooLarge,
-                detail: format!("{size} bytes are more than the limit of {}", self.max_bytes),
-            })
+            let size = image.size.filter(|s| *s > self.max_bytes)?;
+            Some(ReadError::too_large(size, self.max_bytes))
         };
         match first.kind {
             Kind::Object => {
@@ -346,7 +388,12 @@ impl Source {
                 }
                 let whole = self
                     .reader()
-                    .whole(&first.object, first.size, first.etag.as_deref(), self.max_bytes)
+                    .whole(
+                        &first.object,
+                        first.size,
+                        first.etag.as_deref(),
+                        self.max_bytes,
+                    )
                     .await?;
                 Ok(vec![Ok(whole)])
             }
@@ -382,7 +429,8 @@ impl Source {
                     .collect())
             }
             Kind::Parquet => {
-                parquet::rows(&self.reader(), images, &self.config).await
+                let reader = self.reader();
+                parquet::rows(&reader, &self.footers, images, &self.config, self.max_bytes).await
             }
         }
     }
@@ -400,7 +448,7 @@ impl Source {
         read::Reader {
             store: Arc::clone(&self.reading),
             local: self.listing.is_local() && self.shape == Shape::Tree,
-            if_match: !self.listing.root.scheme().starts_with("http"),
+            timeout: self.read_timeout,
             urls: (self.shape == Shape::UrlList).then(|| Arc::clone(&self.hosts)),
         }
     }

@@ -1,6 +1,7 @@
 //! Bytes of an object, whole or by range: one attempt, with what the store says sorted by what follows from it.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStore};
+use object_store::{GetOptions, GetResult, ObjectStore};
 
 use super::{ReadError, ReadErrorKind, SourceError};
 use crate::store::{self, StorageOptions, StoreError};
@@ -19,8 +20,8 @@ pub(super) struct Reader {
     pub(super) store: Arc<dyn ObjectStore>,
     /// Local files are read directly: `object_store` refuses names that end in `#digits`.
     pub(super) local: bool,
-    /// Whether to ask for the version that was listed.
-    pub(super) if_match: bool,
+    /// After how long without a byte a read is stuck.
+    pub(super) timeout: Duration,
     /// Where objects are URLs of any host: the hosts met so far.
     pub(super) urls: Option<Arc<Hosts>>,
 }
@@ -48,13 +49,12 @@ impl Hosts {
         }
         let origin = &url[..url::Position::BeforePath];
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = match open.get(origin) {
-            Some(host) => Arc::clone(host),
-            None => {
-                let host = store::http(origin, &self.storage)?;
-                open.insert(origin.to_owned(), Arc::clone(&host));
-                host
-            }
+        let host = if let Some(host) = open.get(origin) {
+            Arc::clone(host)
+        } else {
+            let host = store::http(origin, &self.storage)?;
+            open.insert(origin.to_owned(), Arc::clone(&host));
+            host
         };
         let path = Path::from_url_path(url.path()).map_err(|e| StoreError::BadUrl {
             url: text.to_owned(),
@@ -74,34 +74,20 @@ impl Reader {
         max_bytes: u64,
     ) -> Result<Bytes, ReadError> {
         if self.local {
-            return local(object, None).await;
+            return self.in_time(local_file(object, max_bytes)).await?;
         }
         let options = GetOptions {
-            if_match: self.matching(etag),
+            if_match: matching(etag),
             ..GetOptions::default()
         };
         let (store, path) = self.place(object)?;
-        let got = store.get_opts(&path, options).await.map_err(sort)?;
+        let got = self.in_time(store.get_opts(&path, options)).await?;
+        let got = got.map_err(|e| self.sort(&e))?;
         let announced = got.meta.size;
         if announced > max_bytes {
-            return Err(ReadError {
-                kind: ReadErrorKind::TooLarge,
-                detail: format!("{announced} bytes are more than the limit of {max_bytes}"),
-            });
+            return Err(ReadError::too_large(announced, max_bytes));
         }
-        // Collected piece by piece, so that a server that announces nothing cannot fill the memory.
-        let mut bytes = Vec::with_capacity(announced.min(max_bytes) as usize);
-        let mut body = got.into_stream();
-        while let Some(piece) = body.try_next().await.map_err(sort)? {
-            bytes.extend_from_slice(&piece);
-            if bytes.len() as u64 > max_bytes {
-                return Err(ReadError {
-                    kind: ReadErrorKind::TooLarge,
-                    detail: format!("more than the limit of {max_bytes} bytes"),
-                });
-            }
-        }
-        whole_of(bytes.into(), size.unwrap_or(announced))
+        self.collect(got, size.unwrap_or(announced)).await
     }
 
     /// A range of the object.
@@ -115,28 +101,54 @@ impl Reader {
             return Ok(Bytes::new());
         }
         if self.local {
-            return local(object, Some(range)).await;
+            let etag = etag.map(str::to_owned);
+            return self.in_time(local_range(object, range, etag)).await?;
         }
         let options = GetOptions {
-            if_match: self.matching(etag),
+            if_match: matching(etag),
             range: Some(range.clone().into()),
             ..GetOptions::default()
         };
         let (store, path) = self.place(object)?;
-        let bytes = store
-            .get_opts(&path, options)
-            .await
-            .map_err(sort)?
-            .bytes()
-            .await
-            .map_err(sort)?;
-        whole_of(bytes, range.end - range.start)
+        let got = self.in_time(store.get_opts(&path, options)).await?;
+        let got = got.map_err(|e| self.sort(&e))?;
+        self.collect(got, range.end - range.start).await
     }
 
-    /// Only a strong etag can be matched.
-    fn matching(&self, etag: Option<&str>) -> Option<String> {
-        etag.filter(|e| self.if_match && !e.starts_with("W/"))
-            .map(str::to_owned)
+    /// The body, piece by piece: a server that announces one size and sends another cannot fill the memory, and a slow one is not stuck.
+    async fn collect(&self, got: GetResult, expected: u64) -> Result<Bytes, ReadError> {
+        let mut bytes = Vec::with_capacity(expected as usize);
+        let mut body = got.into_stream();
+        while let Some(piece) = self
+            .in_time(body.try_next())
+            .await?
+            .map_err(|e| self.sort(&e))?
+        {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() as u64 > expected {
+                return Err(ReadError {
+                    kind: ReadErrorKind::Changed,
+                    detail: format!("it has more than the {expected} bytes it was listed with"),
+                });
+            }
+        }
+        if bytes.len() as u64 == expected {
+            Ok(bytes.into())
+        } else {
+            Err(ReadError {
+                kind: ReadErrorKind::Retryable,
+                detail: format!("truncated body: {} of {expected} bytes", bytes.len()),
+            })
+        }
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, ReadError> {
+        tokio::time::timeout(self.timeout, work)
+            .await
+            .map_err(|_| ReadError {
+                kind: ReadErrorKind::Retryable,
+                detail: format!("stuck: nothing came for {} s", self.timeout.as_secs_f64()),
+            })
     }
 
     fn place(&self, object: &str) -> Result<(Arc<dyn ObjectStore>, Path), ReadError> {
@@ -152,39 +164,79 @@ impl Reader {
     }
 }
 
-fn whole_of(bytes: Bytes, expected: u64) -> Result<Bytes, ReadError> {
-    if bytes.len() as u64 == expected {
-        Ok(bytes)
-    } else {
-        Err(ReadError {
-            kind: ReadErrorKind::Retryable,
-            detail: format!("truncated body: {} of {expected} bytes", bytes.len()),
-        })
-    }
+/// Only a strong etag can be matched.
+fn matching(etag: Option<&str>) -> Option<String> {
+    etag.filter(|e| !e.starts_with("W/")).map(str::to_owned)
 }
 
-async fn local(object: &str, range: Option<Range<u64>>) -> Result<Bytes, ReadError> {
-    let path = format!("/{object}");
-    let read = move || -> std::io::Result<Vec<u8>> {
-        use std::os::unix::fs::FileExt as _;
-        match range {
-            None => std::fs::read(path),
-            Some(range) => {
-                let mut bytes = vec![0; (range.end - range.start) as usize];
-                std::fs::File::open(path)?.read_exact_at(&mut bytes, range.start)?;
-                Ok(bytes)
-            }
+/// What tells a local file from another that takes its place: inode, time of change and size.
+pub(super) fn local_etag(meta: &std::fs::Metadata) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    format!(
+        "{:x}-{:x}.{:x}-{:x}",
+        meta.ino(),
+        meta.mtime(),
+        meta.mtime_nsec(),
+        meta.size()
+    )
+}
+
+/// A local file as it is now, even where it was mended in place since it was listed: its key is still its own.
+async fn local_file(object: &str, max_bytes: u64) -> Result<Bytes, ReadError> {
+    blocking(format!("/{object}"), move |path| {
+        let meta = std::fs::metadata(&path)?;
+        if !meta.is_file() {
+            // A pipe would block for ever when it is opened.
+            return Ok(Err(ReadError {
+                kind: ReadErrorKind::Changed,
+                detail: "it is no regular file any more".into(),
+            }));
         }
-    };
+        if meta.len() > max_bytes {
+            return Ok(Err(ReadError::too_large(meta.len(), max_bytes)));
+        }
+        let mut bytes = Vec::with_capacity(meta.len() as usize);
+        let file = std::fs::File::open(path)?;
+        file.take(max_bytes).read_to_end(&mut bytes)?;
+        Ok(Ok(bytes.into()))
+    })
+    .await
+}
+
+/// A range of a local container, which must be the one that was listed: in another the range holds another image.
+async fn local_range(
+    object: &str,
+    range: Range<u64>,
+    etag: Option<String>,
+) -> Result<Bytes, ReadError> {
+    blocking(format!("/{object}"), move |path| {
+        use std::os::unix::fs::FileExt as _;
+        let file = std::fs::File::open(path)?;
+        if let Some(listed) = etag
+            && listed != local_etag(&file.metadata()?)
+        {
+            return Ok(Err(changed()));
+        }
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        file.read_exact_at(&mut bytes, range.start)?;
+        Ok(Ok(bytes.into()))
+    })
+    .await
+}
+
+async fn blocking(
+    path: String,
+    read: impl FnOnce(String) -> std::io::Result<Result<Bytes, ReadError>> + Send + 'static,
+) -> Result<Bytes, ReadError> {
     let failed = |kind, detail| ReadError { kind, detail };
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(bytes)) => Ok(bytes.into()),
+    match tokio::task::spawn_blocking(move || read(path)).await {
+        Ok(Ok(read)) => read,
         Ok(Err(e)) => Err(failed(
             match e.kind() {
                 std::io::ErrorKind::NotFound => ReadErrorKind::NotFound,
                 std::io::ErrorKind::UnexpectedEof => ReadErrorKind::Changed,
                 // A file that may not be read: the others may be.
-                std::io::ErrorKind::PermissionDenied => ReadErrorKind::Unreadable,
+                std::io::ErrorKind::PermissionDenied => ReadErrorKind::Forbidden,
                 _ => ReadErrorKind::Retryable,
             },
             e.to_string(),
@@ -193,34 +245,71 @@ async fn local(object: &str, range: Option<Range<u64>>) -> Result<Bytes, ReadErr
     }
 }
 
-/// What follows from a store's error.
-fn sort(error: object_store::Error) -> ReadError {
-    let kind = match &error {
-        object_store::Error::NotFound { .. } => ReadErrorKind::NotFound,
-        object_store::Error::Precondition { .. } => ReadErrorKind::Changed,
-        object_store::Error::InvalidPath { .. }
-        | object_store::Error::NotSupported { .. }
-        | object_store::Error::NotImplemented { .. } => ReadErrorKind::Unreadable,
-        _ => ReadErrorKind::Retryable,
-    };
-    match StoreError::from_object_store("read", "", &error) {
-        StoreError::Credentials { detail, .. } => ReadError {
-            kind: ReadErrorKind::Credentials,
-            detail,
-        },
-        StoreError::NotFound { detail, .. } | StoreError::Failed { detail, .. } => {
-            let detail = if kind == ReadErrorKind::Changed {
-                "it has changed since it was listed: run `understudy label` again".to_owned()
-            } else {
-                detail
-            };
-            ReadError { kind, detail }
-        }
-        other => ReadError {
-            kind,
-            detail: other.to_string(),
-        },
+fn changed() -> ReadError {
+    ReadError {
+        kind: ReadErrorKind::Changed,
+        detail: "it has changed since it was listed: run `understudy label` again".into(),
     }
+}
+
+/// Codes of refusals that every other read will meet as well: the credentials themselves are wrong or have run out.
+const CREDENTIAL_CODES: &[&str] = &[
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "AuthenticationFailed",
+    "InvalidAuthenticationInfo",
+    "RequestTimeTooSkewed",
+];
+
+impl Reader {
+    /// What follows from a store's error.
+    fn sort(&self, error: &object_store::Error) -> ReadError {
+        let kind = match error {
+            object_store::Error::NotFound { .. } => ReadErrorKind::NotFound,
+            object_store::Error::Precondition { .. } => return changed(),
+            object_store::Error::InvalidPath { .. }
+            | object_store::Error::NotSupported { .. }
+            | object_store::Error::NotImplemented { .. } => ReadErrorKind::Unreadable,
+            _ => ReadErrorKind::Retryable,
+        };
+        match StoreError::from_object_store("read", "", error) {
+            StoreError::Credentials { detail, .. } => {
+                // Of a list of URLs every host has credentials of its own, or none.
+                let all = self.urls.is_none()
+                    && (is_anonymous(error) || CREDENTIAL_CODES.iter().any(|c| detail.contains(c)));
+                let kind = if all {
+                    ReadErrorKind::Credentials
+                } else {
+                    ReadErrorKind::Forbidden
+                };
+                ReadError { kind, detail }
+            }
+            StoreError::NotFound { detail, .. } | StoreError::Failed { detail, .. } => {
+                // object_store cannot read an answer that does not say how long it is.
+                let kind = if detail.to_lowercase().contains("content-length") {
+                    ReadErrorKind::Unreadable
+                } else {
+                    kind
+                };
+                ReadError { kind, detail }
+            }
+            other => ReadError {
+                kind,
+                detail: other.to_string(),
+            },
+        }
+    }
+}
+
+/// Whether no credentials were found at all, rather than refused.
+fn is_anonymous(error: &object_store::Error) -> bool {
+    !matches!(
+        error,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
+    )
 }
 
 /// How often a container's index is asked for before the listing fails.
@@ -248,7 +337,9 @@ pub(super) async fn with_retries<T, F: Future<Output = Result<T, ReadError>>>(
 pub(super) fn listing_error(url: String, error: ReadError) -> SourceError {
     let detail = error.detail;
     match error.kind {
-        ReadErrorKind::Credentials => StoreError::Credentials { url, detail }.into(),
+        ReadErrorKind::Credentials | ReadErrorKind::Forbidden => {
+            StoreError::Credentials { url, detail }.into()
+        }
         ReadErrorKind::NotFound => StoreError::NotFound { url, detail }.into(),
         _ => StoreError::Failed {
             action: "read",

@@ -32,6 +32,7 @@ pub(super) fn index(
         at: 0,
         position: 0,
         seen: HashMap::new(),
+        marked: false,
         ended: false,
     };
     stream::try_unfold(walk, |mut walk| async move {
@@ -52,6 +53,8 @@ struct Walk {
     position: u64,
     /// How often each image's name came: of one tar, so it is bounded by that tar.
     seen: HashMap<String, u32>,
+    /// Whether the last block was an end marker.
+    marked: bool,
     ended: bool,
 }
 
@@ -66,25 +69,42 @@ impl Walk {
     async fn next(&mut self) -> Result<Option<Entry>, SourceError> {
         let (mut long_name, mut long_size) = (None, None);
         loop {
-            if self.ended || self.at >= self.size {
+            if self.ended {
                 return Ok(None);
             }
-            if self.at + BLOCK > self.size {
+            if self.at >= self.size {
                 self.ended = true;
-                return Ok(Some(self.broken("truncated-tar", "it ends within a header")));
+                return Ok(self.end());
             }
-            let block = self.bytes(self.at, BLOCK).await?;
+            if self.at + BLOCK > self.size && !self.marked {
+                self.ended = true;
+                return Ok(Some(
+                    self.broken("truncated-tar", "it ends within a header"),
+                ));
+            }
+            let block = self.bytes(self.at, BLOCK.min(self.size - self.at)).await?;
             if block.iter().all(|b| *b == 0) {
-                return Ok(None);
+                // The end marker; in tars that were joined with `cat` more follows.
+                self.marked = true;
+                self.at += BLOCK;
+                continue;
+            }
+            if self.marked && block.len() as u64 != BLOCK {
+                self.ended = true;
+                return Ok(self.end());
             }
             let Some(header) = parse(&block) else {
                 self.ended = true;
                 return Ok(Some(if self.at == 0 {
                     self.broken("not-a-tar", "the file does not begin with a tar header")
                 } else {
-                    self.broken("damaged-tar", "a header does not match its checksum; what follows is lost")
+                    self.broken(
+                        "damaged-tar",
+                        "a header does not match its checksum; what follows is lost",
+                    )
                 }));
             };
+            self.marked = false;
             let data = self.at + BLOCK;
             let size = long_size.take().unwrap_or(header.size);
             let end = data.saturating_add(size);
@@ -92,7 +112,9 @@ impl Walk {
             match header.kind {
                 b'L' | b'x' if end > self.size || size > WINDOW => {
                     self.ended = true;
-                    return Ok(Some(self.broken("truncated-tar", "it ends within a long name")));
+                    return Ok(Some(
+                        self.broken("truncated-tar", "it ends within a long name"),
+                    ));
                 }
                 b'L' => {
                     let name = self.bytes(data, size).await?;
@@ -118,11 +140,22 @@ impl Walk {
             }
             let name = long_name.take().unwrap_or(header.name);
             if !is_image(&name, &self.config) || name.ends_with('/') {
+                if end > self.size {
+                    self.ended = true;
+                    let detail = format!("it ends within its member `{name}`");
+                    return Ok(Some(self.broken("truncated-tar", &detail)));
+                }
                 continue;
             }
             let problem = if end > self.size {
                 self.ended = true;
-                Some(("truncated-tar", format!("the tar ends {} bytes before this member does", end - self.size)))
+                Some((
+                    "truncated-tar",
+                    format!(
+                        "the tar ends {} bytes before this member does",
+                        end - self.size
+                    ),
+                ))
             } else if header.kind == b'S' {
                 Some(("unsupported-member", "a sparse tar member".to_owned()))
             } else {
@@ -155,11 +188,22 @@ impl Walk {
         let position = self.position;
         self.position += 1;
         Entry {
-            key,
-            position,
             offset: Some(offset),
             size: Some(size),
             problem: problem.map(|(reason, detail)| (reason.to_owned(), detail)),
+            ..Entry::new(key, position)
+        }
+    }
+
+    /// What the end of the file says: nothing where the end marker was met and there were images.
+    fn end(&mut self) -> Option<Entry> {
+        if !self.marked {
+            let detail = "it ends without an end marker: members may be missing";
+            Some(self.broken("truncated-tar", detail))
+        } else if self.position == 0 {
+            Some(self.broken("no-images", "none of its members is an image by its name"))
+        } else {
+            None
         }
     }
 
@@ -168,11 +212,8 @@ impl Walk {
         let position = self.position;
         self.position += 1;
         Entry {
-            key: self.key.to_string(),
-            position,
-            offset: None,
-            size: None,
             problem: Some((reason.to_owned(), detail.to_owned())),
+            ..Entry::new(self.key.to_string(), position)
         }
     }
 
@@ -200,7 +241,13 @@ fn parse(block: &[u8]) -> Option<Header> {
     let sum: u64 = block
         .iter()
         .enumerate()
-        .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) })
+        .map(|(i, b)| {
+            if (148..156).contains(&i) {
+                32
+            } else {
+                u64::from(*b)
+            }
+        })
         .sum();
     if octal(&block[148..156])? != sum {
         return None;
@@ -212,7 +259,11 @@ fn parse(block: &[u8]) -> Option<Header> {
         String::new()
     };
     Some(Header {
-        name: if prefix.is_empty() { name } else { format!("{prefix}/{name}") },
+        name: if prefix.is_empty() {
+            name
+        } else {
+            format!("{prefix}/{name}")
+        },
         kind: block[156],
         size: number(&block[124..136])?,
     })
@@ -249,7 +300,9 @@ fn pax(bytes: &[u8]) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     let mut rest = bytes;
     while let Some(space) = rest.iter().position(|b| *b == b' ') {
-        let length = std::str::from_utf8(&rest[..space]).ok().and_then(|t| t.parse::<usize>().ok());
+        let length = std::str::from_utf8(&rest[..space])
+            .ok()
+            .and_then(|t| t.parse::<usize>().ok());
         let Some(record) = length.and_then(|l| rest.get(space + 1..l)) else {
             break;
         };

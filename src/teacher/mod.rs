@@ -200,7 +200,8 @@ pub async fn add(
         let newest: TeacherRecord = workspace
             .read_json(&format!("teachers/{name}/{newest}/teacher.json"))
             .await?;
-        if newest.model_sha256 == record.model_sha256 && newest.config_sha256 == record.config_sha256
+        if newest.model_sha256 == record.model_sha256
+            && newest.config_sha256 == record.config_sha256
         {
             return Ok((newest, false));
         }
@@ -234,7 +235,9 @@ async fn versions(workspace: &Workspace, name: &str) -> Result<Vec<u32>, Workspa
         let Ok(version) = folder.parse() else {
             continue;
         };
-        let files = workspace.names(&format!("teachers/{name}/{folder}")).await?;
+        let files = workspace
+            .names(&format!("teachers/{name}/{folder}"))
+            .await?;
         if files.iter().any(|f| f == "teacher.json") {
             versions.push(version);
         }
@@ -273,7 +276,9 @@ pub async fn get(workspace: &Workspace, wanted: &TeacherRef) -> Result<Teacher, 
         _ => return Err(unknown(workspace, wanted, &versions).await?.into()),
     };
     let folder = format!("teachers/{}/{version}", wanted.name);
-    let record: TeacherRecord = workspace.read_json(&format!("{folder}/teacher.json")).await?;
+    let record: TeacherRecord = workspace
+        .read_json(&format!("{folder}/teacher.json"))
+        .await?;
     let text = workspace.read(&format!("{folder}/teacher.toml")).await?;
     let config = parse_toml(
         &workspace.url(&format!("{folder}/teacher.toml")),

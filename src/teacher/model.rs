@@ -7,6 +7,7 @@ use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
 use super::TeacherError;
 use super::config::{Layout, OutputKind, TeacherConfig};
 use crate::label::infer::Classifier;
+use crate::label::preprocess::Range;
 use crate::runtime::{Device, Runtime, RuntimeError};
 
 /// How far two runs of the same image may differ, in probability: the stated tolerance across batch sizes, threads and devices.
@@ -59,6 +60,18 @@ impl Signature {
                 ));
             }
         };
+        let p = &config.preprocess;
+        let as_they_are =
+            |wanted: f32, values: [f32; 3]| values.iter().all(|v| v.to_bits() == wanted.to_bits());
+        let unchanged =
+            p.range == Range::Byte && as_they_are(0.0, p.mean) && as_they_are(1.0, p.std);
+        if input_type == InputType::Uint8 && !unchanged {
+            return Err(mismatch(
+                "input",
+                "is of type uint8, which holds pixels as they are".into(),
+                "set `preprocess.range = \"byte\"`, `mean = [0.0, 0.0, 0.0]` and `std = [1.0, 1.0, 1.0]`".into(),
+            ));
+        }
         let [height, width] = config.input.size;
         let (dims, expected) = match config.input.layout {
             Layout::Nchw => ("[N, 3, H, W]", [3, i64::from(height), i64::from(width)]),
@@ -270,6 +283,7 @@ fn out_of_memory(error: &RuntimeError) -> bool {
         "failed to allocate memory",
         "cudaerrormemoryallocation",
         "cudnn_status_alloc_failed",
+        "cublas_status_alloc_failed",
         "bad_alloc",
     ]
     .iter()
@@ -293,10 +307,7 @@ fn interleave(images: &[f32], n: usize, pixels: usize, out: &mut Vec<f32>) {
 ///
 /// # Errors
 /// [`TeacherError::Trial`] for numbers that are not finite, that contradict `output.kind`, or that depend on the batch.
-pub fn trial(
-    classifier: &mut OrtClassifier,
-    config: &TeacherConfig,
-) -> Result<(), TeacherError> {
+pub fn trial(classifier: &mut OrtClassifier, config: &TeacherConfig) -> Result<(), TeacherError> {
     let len = classifier.signature.image_len();
     let zero = vec![0.0; len];
     let striped: Vec<f32> = (0..len).map(|i| ((i / 16) % 2) as f32).collect();
@@ -343,7 +354,8 @@ pub fn trial(
         _ => {}
     }
     let alone = crate::label::soft_label::probabilities(&alone, config.output.kind);
-    let together = crate::label::soft_label::probabilities(&together[classes..], config.output.kind);
+    let together =
+        crate::label::soft_label::probabilities(&together[classes..], config.output.kind);
     let apart = alone
         .iter()
         .zip(&together)

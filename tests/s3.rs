@@ -1,0 +1,396 @@
+//! Labelling from and to a real S3 server over HTTP, and through a proxy that injects faults.
+
+use std::process::Output;
+
+use crate::support::onnx::Model;
+use crate::support::s3::{Fault, S3};
+use crate::support::{Place, colour, jpeg, tar};
+
+struct Bucket {
+    place: Place,
+    s3: S3,
+}
+
+impl Bucket {
+    /// A server with buckets `photos` (24 loose images and a tar of 6) and `work`, a workspace with the teacher `tiny`.
+    fn new() -> Self {
+        let place = Place::new();
+        for bucket in ["photos", "work"] {
+            std::fs::create_dir_all(place.path("s3").join(bucket)).unwrap();
+        }
+        for n in 0..24 {
+            let name = place.path("s3/photos").join(format!("in/{n:03}.jpg"));
+            std::fs::create_dir_all(name.parent().unwrap()).unwrap();
+            std::fs::write(name, jpeg(colour(n).0, n)).unwrap();
+        }
+        let images: Vec<(String, Vec<u8>)> = (0..6)
+            .map(|n| (format!("{n}.jpg"), jpeg(colour(n).0, n)))
+            .collect();
+        let members: Vec<(&str, &[u8])> = images
+            .iter()
+            .map(|(n, b)| (n.as_str(), b.as_slice()))
+            .collect();
+        std::fs::write(place.path("s3/photos/in/more.tar"), tar(&members)).unwrap();
+        let s3 = S3::start(&place.path("s3"));
+        let bucket = Self { place, s3 };
+        bucket.ok(&bucket.s3.endpoint, &["init"]);
+        let (onnx, toml) = (bucket.place.path("m.onnx"), bucket.place.path("t.toml"));
+        std::fs::write(&onnx, Model::default().bytes()).unwrap();
+        std::fs::write(&toml, Model::default().teacher_toml()).unwrap();
+        let at = |p: std::path::PathBuf| p.display().to_string();
+        bucket.ok(
+            &bucket.s3.endpoint,
+            &[
+                "teachers",
+                "add",
+                "tiny",
+                "--model",
+                &at(onnx),
+                "--config",
+                &at(toml),
+            ],
+        );
+        bucket
+    }
+
+    fn run(&self, endpoint: &str, secret: &str, args: &[&str]) -> Output {
+        self.place
+            .command(args)
+            .env("UNDERSTUDY_WORKSPACE", "s3://work/ws")
+            .env("AWS_ENDPOINT_URL", endpoint)
+            .env("AWS_ALLOW_HTTP", "true")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "understudy")
+            .env("AWS_SECRET_ACCESS_KEY", secret)
+            .output()
+            .unwrap()
+    }
+
+    fn ok(&self, endpoint: &str, args: &[&str]) -> String {
+        let output = self.run(endpoint, "secret-key", args);
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn label(&self, endpoint: &str, more: &[&str]) -> serde_json::Value {
+        let mut args = vec![
+            "label",
+            "--dataset",
+            "d",
+            "--source",
+            "s3://photos/in",
+            "--teacher",
+            "tiny",
+            "--json",
+        ];
+        args.extend(more);
+        serde_json::from_str(&self.ok(endpoint, &args)).unwrap()
+    }
+
+    fn config(&self, text: &str) -> String {
+        let path = self.place.path("p.toml");
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+#[test]
+fn a_bucket_is_labelled_into_a_workspace_in_another_bucket() {
+    let bucket = Bucket::new();
+    let summary = bucket.label(&bucket.s3.endpoint, &[]);
+    assert_eq!(
+        (&summary["labelled"], &summary["rejected"]),
+        (&30.into(), &0.into())
+    );
+    let json = bucket.ok(
+        &bucket.s3.endpoint,
+        &[
+            "sql",
+            "--format",
+            "json",
+            "SELECT count(*) AS n, min(key) AS k FROM labels",
+        ],
+    );
+    assert_eq!(json.trim(), r#"{"n":30,"k":"s3://photos/in/000.jpg"}"#);
+    let doctor = bucket.ok(&bucket.s3.endpoint, &["doctor"]);
+    assert!(doctor.contains("honoured"), "{doctor}");
+    let again = bucket.label(&bucket.s3.endpoint, &[]);
+    assert_eq!(again["images"], 0);
+}
+
+#[test]
+fn unavailable_and_truncated_answers_are_retried_until_every_image_has_its_label() {
+    for fault in [Fault::Unavailable, Fault::Truncate] {
+        let bucket = Bucket::new();
+        let endpoint = bucket.s3.faulty("photos/in/", 3, fault);
+        let summary = bucket.label(&endpoint, &[]);
+        assert_eq!(
+            (&summary["labelled"], &summary["rejected"]),
+            (&30.into(), &0.into())
+        );
+        assert_ne!(summary["repeated_reads"], 0, "no fault was met");
+    }
+}
+
+#[test]
+fn an_image_that_never_comes_is_a_reject_with_its_attempts_and_a_retry_mends_it() {
+    let bucket = Bucket::new();
+    let endpoint = bucket.s3.faulty("photos/in/007.jpg", 1, Fault::Stall);
+    let config = bucket.config("[label]\nattempts = 2\nread_timeout_s = 0.5\n");
+    let summary = bucket.label(&endpoint, &["--config", &config]);
+    assert_eq!(
+        (&summary["labelled"], &summary["rejected"]),
+        (&29.into(), &1.into())
+    );
+    let query = "SELECT key, stage, reason, attempts, detail FROM rejects";
+    let json = bucket.ok(&bucket.s3.endpoint, &["sql", "--format", "json", query]);
+    let row: serde_json::Value = serde_json::from_str(json.trim()).unwrap();
+    assert_eq!(
+        (&row["reason"], &row["attempts"]),
+        (&"unreachable".into(), &2.into())
+    );
+    assert!(row["detail"].as_str().unwrap().contains("stuck"), "{row}");
+    let retried = bucket.label(
+        &bucket.s3.endpoint,
+        &["--retry-rejects", "--config", &config],
+    );
+    assert_eq!(retried["labelled"], 1);
+}
+
+#[test]
+fn a_put_whose_answer_was_lost_is_recognised_as_ours() {
+    let bucket = Bucket::new();
+    let endpoint = bucket.s3.faulty("work/ws/labels/", 2, Fault::LoseAnswer);
+    let config = bucket.config("[manifest]\nshard_images = 4\n");
+    let summary = bucket.label(&endpoint, &["--config", &config]);
+    assert_eq!(
+        (&summary["labelled"], &summary["rejected"]),
+        (&30.into(), &0.into())
+    );
+    let json = bucket.ok(
+        &bucket.s3.endpoint,
+        &[
+            "sql",
+            "--format",
+            "json",
+            "SELECT count(*) AS n, count(DISTINCT key) AS k FROM labels",
+        ],
+    );
+    assert_eq!(json.trim(), r#"{"n":30,"k":30}"#);
+}
+
+#[test]
+fn refused_credentials_stop_at_once_with_what_to_do() {
+    let bucket = Bucket::new();
+    let started = std::time::Instant::now();
+    let output = bucket.run(
+        &bucket.s3.endpoint,
+        "wrong-key",
+        &[
+            "label",
+            "--dataset",
+            "d",
+            "--source",
+            "s3://photos/in",
+            "--teacher",
+            "tiny",
+        ],
+    );
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(
+        text.contains("refused the credentials") && text.contains("AWS_ACCESS_KEY_ID"),
+        "{text}"
+    );
+    assert!(started.elapsed().as_secs() < 20);
+}
+
+#[test]
+fn a_bucket_that_does_not_exist_is_named() {
+    let bucket = Bucket::new();
+    let output = bucket.run(
+        &bucket.s3.endpoint,
+        "secret-key",
+        &[
+            "label",
+            "--dataset",
+            "d",
+            "--source",
+            "s3://no-such-bucket/in",
+            "--teacher",
+            "tiny",
+        ],
+    );
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("no-such-bucket"), "{text}");
+}
+
+#[test]
+fn a_store_that_ignores_create_only_puts_is_found_out_and_still_labelled_exactly_once() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("s3/work")).unwrap();
+    for n in 0..12 {
+        place.put(&format!("{n}.jpg"), &jpeg(colour(n).0, n));
+    }
+    let s3 = S3::public(&place.path("s3"));
+    let endpoint = s3.faulty("work/", 1, Fault::IgnoreConditions);
+    let run = |args: &[&str]| {
+        let output = place
+            .command(args)
+            .env("UNDERSTUDY_WORKSPACE", "s3://work/ws")
+            .env("AWS_ENDPOINT_URL", &endpoint)
+            .env("AWS_ALLOW_HTTP", "true")
+            .env("AWS_SKIP_SIGNATURE", "true")
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{args:?}: {error}");
+        (String::from_utf8(output.stdout).unwrap(), error)
+    };
+    let (_, said) = run(&["init"]);
+    assert!(said.contains("ignores create-only puts"), "{said}");
+    let (doctor, _) = run(&["doctor"]);
+    assert!(doctor.contains("one understudy at a time"), "{doctor}");
+    let (onnx, toml) = (place.path("m.onnx"), place.path("t.toml"));
+    std::fs::write(&onnx, Model::default().bytes()).unwrap();
+    std::fs::write(&toml, Model::default().teacher_toml()).unwrap();
+    let (onnx, toml) = (onnx.display().to_string(), toml.display().to_string());
+    run(&[
+        "teachers", "add", "tiny", "--model", &onnx, "--config", &toml,
+    ]);
+    let images = place.images();
+    let label = [
+        "label",
+        "--dataset",
+        "d",
+        "--source",
+        &images,
+        "--teacher",
+        "tiny",
+    ];
+    let (_, said) = run(&label);
+    assert!(said.contains("one understudy at a time"), "{said}");
+    let before = crate::support::files(&place.path("s3/work/ws/labels"));
+    run(&label);
+    assert_eq!(
+        before,
+        crate::support::files(&place.path("s3/work/ws/labels"))
+    );
+    let (json, _) = run(&[
+        "sql",
+        "--format",
+        "json",
+        "SELECT count(*) AS n FROM labels",
+    ]);
+    assert_eq!(json.trim(), r#"{"n":12}"#);
+}
+
+#[test]
+fn a_tar_a_parquet_file_and_a_list_of_urls_are_read_over_http() {
+    let place = Place::with_teacher();
+    let site = place.path("site");
+    std::fs::create_dir_all(site.join("www/some folder")).unwrap();
+    let photo = |n: u32| jpeg(colour(n).0, n);
+    let (red, green) = (photo(0), photo(1));
+    std::fs::write(
+        site.join("www/photos.tar"),
+        tar(&[("a.jpg", &red), ("b.jpg", &green)]),
+    )
+    .unwrap();
+    let table = crate::support::parquet_with_images(&[Some(&red), Some(&green), Some(&red)]);
+    std::fs::write(site.join("www/table.parquet"), table).unwrap();
+    std::fs::write(site.join("www/some folder/c.jpg"), &red).unwrap();
+    std::fs::write(site.join("www/d.jpg"), &green).unwrap();
+    let server = S3::public(&site);
+    let at = &server.endpoint;
+    let list = format!(
+        "# photos\n{at}/www/some%20folder/c.jpg\n\n{at}/www/d.jpg\n{at}/www/d.jpg?version=2\n{at}/www/missing.jpg\nftp://host/e.jpg\n"
+    );
+    std::fs::write(site.join("www/list.txt"), list).unwrap();
+    let label = |dataset: &str, name: &str| -> serde_json::Value {
+        let source = format!("{at}/www/{name}");
+        let args = [
+            "label",
+            "--dataset",
+            dataset,
+            "--source",
+            &source,
+            "--teacher",
+            "tiny",
+            "--json",
+            "--storage-option",
+            "allow_http=true",
+        ];
+        serde_json::from_str(&place.ok(&args)).unwrap()
+    };
+    for (dataset, name, labelled, rejected) in [
+        ("tar", "photos.tar", 2, 0),
+        ("parquet", "table.parquet", 3, 0),
+        ("list", "list.txt", 3, 2),
+    ] {
+        let summary = label(dataset, name);
+        assert_eq!(
+            (&summary["labelled"], &summary["rejected"]),
+            (&labelled.into(), &rejected.into()),
+            "{name}"
+        );
+    }
+    let rejects = place.sql("SELECT key, reason FROM rejects ORDER BY key");
+    let reasons: Vec<_> = rejects
+        .iter()
+        .map(|r| r["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(reasons, ["bad-url", "not-found"], "{rejects:?}");
+    let reds = place.number("SELECT count(*) FROM labels WHERE label = 'red'");
+    assert_eq!(reds, 1 + 2 + 1);
+}
+
+#[test]
+fn one_forbidden_image_is_a_reject_and_a_forbidden_bucket_stops_the_run() {
+    let bucket = Bucket::new();
+    let endpoint = bucket.s3.faulty("photos/in/007.jpg", 1, Fault::Forbidden);
+    let summary = bucket.label(&endpoint, &[]);
+    assert_eq!(
+        (&summary["labelled"], &summary["rejected"]),
+        (&29.into(), &1.into())
+    );
+    let query = "SELECT reason FROM rejects";
+    let json = bucket.ok(&bucket.s3.endpoint, &["sql", "--format", "json", query]);
+    assert_eq!(json.trim(), r#"{"reason":"forbidden"}"#);
+
+    let bucket = Bucket::new();
+    std::fs::remove_file(bucket.place.path("s3/photos/in/more.tar")).unwrap();
+    let endpoint = bucket.s3.faulty("photos/in/0", 1, Fault::Forbidden);
+    let args = [
+        "label",
+        "--dataset",
+        "d",
+        "--source",
+        "s3://photos/in",
+        "--teacher",
+        "tiny",
+    ];
+    let output = bucket.run(&endpoint, "secret-key", &args);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(text.contains("refused the credentials"), "{text}");
+}
+
+#[test]
+fn a_slow_body_is_not_stuck() {
+    let bucket = Bucket::new();
+    // A piece every 0.3 s, while nothing may be silent for 1 s.
+    let endpoint = bucket.s3.faulty("photos/in/007.jpg", 1, Fault::Slow);
+    let config = bucket.config("[label]\nattempts = 1\nread_timeout_s = 1.0\n");
+    let summary = bucket.label(&endpoint, &["--config", &config]);
+    assert_eq!(
+        (&summary["labelled"], &summary["rejected"]),
+        (&30.into(), &0.into())
+    );
+    assert!(summary["seconds"].as_f64().unwrap() > 1.5);
+}

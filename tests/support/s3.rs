@@ -1,0 +1,199 @@
+//! A real S3 server over HTTP on an ephemeral port, and a proxy before it that injects faults.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use s3s_fs::FileSystem;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+/// The server, on a thread pool of its own; its buckets are folders of `root`.
+pub(crate) struct S3 {
+    runtime: Runtime,
+    pub(crate) endpoint: String,
+    address: std::net::SocketAddr,
+}
+
+impl S3 {
+    /// A server that wants the credentials `understudy` and `secret-key`.
+    pub(crate) fn start(root: &Path) -> Self {
+        Self::serve(
+            root,
+            Some(SimpleAuth::from_single("understudy", "secret-key")),
+        )
+    }
+
+    /// A server that answers anybody, and so is a plain web server with ranges as well.
+    pub(crate) fn public(root: &Path) -> Self {
+        Self::serve(root, None)
+    }
+
+    fn serve(root: &Path, auth: Option<SimpleAuth>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let service = {
+            let mut builder = S3ServiceBuilder::new(FileSystem::new(root).unwrap());
+            if let Some(auth) = auth {
+                builder.set_auth(auth);
+            }
+            builder.build()
+        };
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let http = Builder::new(TokioExecutor::new());
+                    let _ = http.serve_connection(TokioIo::new(socket), service).await;
+                });
+            }
+        });
+        Self {
+            runtime,
+            endpoint: format!("http://{address}"),
+            address,
+        }
+    }
+
+    /// A proxy that does something to every `every`-th connection to an object whose path holds `path`.
+    pub(crate) fn faulty(&self, path: &'static str, every: u64, fault: Fault) -> String {
+        let upstream = self.address;
+        let listener = self
+            .runtime
+            .block_on(TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(AtomicU64::new(0));
+        self.runtime.spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let seen = Arc::clone(&seen);
+                tokio::spawn(async move {
+                    let _ = relay(client, upstream, path, every, fault, &seen).await;
+                });
+            }
+        });
+        format!("http://{address}")
+    }
+}
+
+/// What the proxy does.
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    /// Answers 503.
+    Unavailable,
+    /// Passes the answer on and cuts it off in the middle.
+    Truncate,
+    /// Never answers.
+    Stall,
+    /// Passes the request on, and closes the connection instead of the answer.
+    LoseAnswer,
+    /// Answers 403, as for an object that is archived or encrypted with another key.
+    Forbidden,
+    /// Passes the answer on in eight pieces with pauses of 0.3 s.
+    Slow,
+    /// Passes the request on without its conditions, as stores do that do not know them.
+    IgnoreConditions,
+}
+
+/// One request a connection: the proxy asks both sides to close, so that every request meets it.
+async fn relay(
+    mut client: TcpStream,
+    upstream: std::net::SocketAddr,
+    path: &str,
+    every: u64,
+    fault: Fault,
+    seen: &AtomicU64,
+) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+        let mut byte = [0; 1];
+        if client.read(&mut byte).await? == 0 {
+            return Ok(());
+        }
+        head.push(byte[0]);
+    }
+    let text = String::from_utf8_lossy(&head).into_owned();
+    let line = text.lines().next().unwrap_or_default().to_owned();
+    let length: usize = text
+        .lines()
+        .find_map(|l| {
+            l.to_lowercase()
+                .strip_prefix("content-length:")
+                .map(|n| n.trim().parse().unwrap())
+        })
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    client.read_exact(&mut body).await?;
+    // A listing names paths in its query; objects alone are meant.
+    let object = line
+        .split(' ')
+        .nth(1)
+        .unwrap_or_default()
+        .split('?')
+        .next()
+        .unwrap_or_default();
+    let hit =
+        object.contains(path) && (seen.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every);
+    if hit && matches!(fault, Fault::Stall) {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+    }
+    if hit && matches!(fault, Fault::Unavailable) {
+        client
+            .write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .await?;
+        return Ok(());
+    }
+    if hit && matches!(fault, Fault::Forbidden) {
+        let body = "<Error><Code>InvalidObjectState</Code></Error>";
+        let head = format!(
+            "HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        client.write_all(head.as_bytes()).await?;
+        return client.write_all(body.as_bytes()).await;
+    }
+    let mut server = TcpStream::connect(upstream).await?;
+    let mut closing = text.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+    if hit && matches!(fault, Fault::IgnoreConditions) {
+        let kept: Vec<&str> = closing
+            .split("\r\n")
+            .filter(|l| !l.to_lowercase().starts_with("if-none-match"))
+            .collect();
+        closing = kept.join("\r\n");
+    }
+    server.write_all(closing.as_bytes()).await?;
+    server.write_all(&body).await?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await?;
+    if hit && matches!(fault, Fault::LoseAnswer) {
+        return Ok(());
+    }
+    let end = if hit && matches!(fault, Fault::Truncate) {
+        answer.len() - answer.len().min(300)
+    } else {
+        answer.len()
+    };
+    if hit && matches!(fault, Fault::Slow) {
+        for piece in answer.chunks(answer.len().div_ceil(8)) {
+            client.write_all(piece).await?;
+            client.flush().await?;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        return client.shutdown().await;
+    }
+    client.write_all(&answer[..end]).await?;
+    client.shutdown().await
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The demo: a workspace, a teacher, labels, and what is in them. `make demo` calls it and sets UNDERSTUDY (the executable) and CACHE.
+set -euo pipefail
+: "${UNDERSTUDY:?is not set; run \`make demo\`}" "${CACHE:?is not set; run \`make demo\`}"
+cd "$(dirname "$0")/.."
+
+workspace="$CACHE/demo/workspace"
+rm -rf -- "${workspace:?}"
+export UNDERSTUDY_WORKSPACE="file://$workspace"
+
+# Shows a command as one would type it, then runs it.
+understudy() {
+    local word shown='understudy'
+    for word in "$@"; do
+        case $word in
+            *[!A-Za-z0-9_./:=@-]*) shown+=" \"$word\"" ;;
+            *) shown+=" $word" ;;
+        esac
+    done
+    if [[ -t 1 ]]; then printf '\n\033[1m$ %s\033[0m\n' "$shown"; else printf '\n$ %s\n' "$shown"; fi
+    "$UNDERSTUDY" "$@"
+}
+
+printf '\n$ export UNDERSTUDY_WORKSPACE=%s\n' "$UNDERSTUDY_WORKSPACE"
+understudy init
+understudy teachers add lite0 --model "$CACHE/demo/efficientnet-lite0.onnx" \
+    --config pipelines/teachers/efficientnet-lite0.toml
+understudy label --dataset photos --source "file://$CACHE/demo/photos" --teacher lite0
+understudy sql "SELECT regexp_replace(key, '.*/', '') AS photo, label, round(confidence, 3) AS p, second_label
+FROM labels ORDER BY confidence DESC, key LIMIT 12"
+understudy sql "SELECT regexp_replace(key, '.*/', '') AS photo, stage, reason, detail FROM rejects ORDER BY key"
+printf '\nThe labels are ordinary Parquet:\n'
+find "$workspace/labels" -name '*.parquet'
