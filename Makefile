@@ -21,8 +21,8 @@ demo: setup-demo build ## label the demo's photos and show the result
 test: setup lint-rust ## format, clippy, docs and all tests
 	$(CARGO) test $(FLAGS)
 
-bench: setup ## the benchmarks: understudy, its peer in Python, and ONNX Runtime alone
-	$(CARGO) bench --locked
+bench: setup ## the benchmarks: understudy, its peers (Python, DuckDB), and ONNX Runtime alone
+	$(CARGO) bench --locked --bench benches
 
 lint: lint-rust lint-dockerfile ## format, clippy, docs, dependencies (with cargo-deny), Dockerfile
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \

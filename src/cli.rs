@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::runtime::Device;
 use crate::schema::Encoding;
+use crate::select::{Balance, Method, Targets};
 use crate::teacher::TeacherRef;
 
 /// Noisy Student Training as a data system: label a bucket of images with a teacher, and look into the pseudo-labels with SQL
@@ -31,7 +32,9 @@ pub enum Command {
     ///
     /// Run it again after a crash, after Ctrl-C, or when the bucket has grown: it goes on where it was.
     Label(LabelArgs),
-    /// Query the workspace: the tables labels, rejects, manifest, `manifest_history` and teachers
+    /// Make a balanced training set of labels: threshold, duplicates, leaked held-out images, the top K of each class, copies
+    Select(Box<SelectArgs>),
+    /// Query the workspace: the tables labels, rejects, manifest, `manifest_history`, teachers, selections, `selection_classes` and leakage
     Sql(SqlArgs),
     /// Check a teacher.toml or a pipeline file
     Validate {
@@ -173,6 +176,77 @@ pub struct LabelArgs {
     pub json: bool,
 }
 
+/// `select`
+#[derive(Debug, Args)]
+pub struct SelectArgs {
+    #[command(flatten)]
+    /// Which workspace.
+    pub at: WorkspaceArgs,
+    /// The selection's name
+    #[arg(long, value_name = "ID")]
+    pub name: String,
+    /// The dataset whose labels are selected
+    #[arg(long, required_unless_present = "labels", requires = "teacher")]
+    pub dataset: Option<String>,
+    /// Whose labels: NAME, or NAME@VERSION
+    #[arg(long, requires = "dataset")]
+    pub teacher: Option<TeacherRef>,
+    /// Let this teacher's class and confidence choose the rows; the soft labels are --teacher's
+    #[arg(long, value_name = "TEACHER", requires = "dataset")]
+    pub filter_teacher: Option<TeacherRef>,
+    /// Labels that another system wrote: Parquet files, as a path or URL with `*`, in place of --dataset and --teacher
+    #[arg(long, value_name = "URL", conflicts_with = "dataset")]
+    pub labels: Option<String>,
+    /// A pipeline file with a [select] section; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Rows have to be more confident than this [default: 0.3]
+    #[arg(long, value_name = "P")]
+    pub threshold: Option<f32>,
+    /// The most rows of a class, and what smaller classes are filled up to [default: 130000]
+    #[arg(long, value_name = "K")]
+    pub per_class: Option<u64>,
+    /// Fill small classes up with copies, or not: duplicate or none [default: duplicate]
+    #[arg(long)]
+    pub balance: Option<Balance>,
+    /// Whole distributions or classes alone: soft or hard [default: soft]
+    #[arg(long)]
+    pub targets: Option<Targets>,
+    /// The most confident K, or 101 bins and a sample as in the paper's published code: exact or histogram [default: exact]
+    #[arg(long)]
+    pub method: Option<Method>,
+    /// Of every random choice [default: 0]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// A held-out dataset whose images are removed; may be given several times
+    #[arg(long, value_name = "DATASET")]
+    pub exclude: Vec<String>,
+    /// Bits in which the gradient hash of a leaked image differs at most, 0 to 10 [default: 2]
+    #[arg(long, value_name = "BITS")]
+    pub max_distance: Option<u32>,
+    /// Keep images that the unlabelled set has more than once
+    #[arg(long)]
+    pub keep_duplicates: bool,
+    /// A uniform sample of the best K of each class, such as 1/16
+    #[arg(long, value_parser = fraction)]
+    pub fraction: Option<f64>,
+    /// Confidences from A on and below B alone, sampled uniformly, in place of threshold, K and balancing
+    #[arg(long, value_name = "A:B", value_parser = interval, requires = "per_interval")]
+    pub interval: Option<[f32; 2]>,
+    /// How many rows of the interval
+    #[arg(long, value_name = "N", requires = "interval")]
+    pub per_interval: Option<u64>,
+    /// List every row that is left out with its reason, in left_out-….parquet beside the selection
+    #[arg(long)]
+    pub explain: bool,
+    /// A folder with the .sql files of pipelines/select/, changed
+    #[arg(long, value_name = "DIR")]
+    pub queries: Option<PathBuf>,
+    /// Print selection.json
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -214,6 +288,24 @@ pub struct DoctorArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `1/16` or `0.0625`.
+fn fraction(text: &str) -> Result<f64, String> {
+    let number = |text: &str| text.trim().parse::<f64>().map_err(|e| e.to_string());
+    match text.split_once('/') {
+        Some((part, whole)) => Ok(number(part)? / number(whole)?),
+        None => number(text),
+    }
+}
+
+/// `0.3:0.4`.
+fn interval(text: &str) -> Result<[f32; 2], String> {
+    let (from, to) = text
+        .split_once(':')
+        .ok_or("write two confidences, such as 0.3:0.4")?;
+    let number = |text: &str| text.trim().parse::<f32>().map_err(|e| e.to_string());
+    Ok([number(from)?, number(to)?])
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

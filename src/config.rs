@@ -9,6 +9,7 @@ use crate::error::nearest;
 use crate::label::decode::DecodeConfig;
 use crate::manifest::ManifestConfig;
 use crate::schema::Encoding;
+use crate::select::SelectConfig;
 use crate::source::SourceConfig;
 
 /// What can go wrong with a file that a user writes, or with a flag's value.
@@ -93,6 +94,8 @@ pub struct Config {
     pub decode: DecodeConfig,
     /// How images are labelled.
     pub label: LabelConfig,
+    /// How labels become a training set.
+    pub select: SelectConfig,
 }
 
 /// The `[label]` section.
@@ -205,6 +208,7 @@ impl Config {
             &label.read_timeout_s,
             "give seconds, more than 0 and at most 3600",
         )?;
+        self.select.validate()?;
         check(
             decode.max_bytes > 0 && decode.max_pixels > 0 && decode.max_memory > 0,
             "decode",

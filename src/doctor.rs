@@ -89,7 +89,14 @@ fn runtime(library: Option<&Path>, device: Device) -> Vec<Check> {
     let loaded = Check {
         what: "onnxruntime",
         verdict: Verdict::Ok,
-        found: format!("`{}`, {}", runtime.library.display(), runtime.build_info()),
+        found: format!(
+            "{}, `{}`, {}",
+            runtime
+                .version()
+                .unwrap_or_else(|| "of an unknown version".into()),
+            runtime.library.display(),
+            runtime.build_info()
+        ),
         advice: None,
     };
     let id = match device {

@@ -6,6 +6,7 @@ use crate::dataset::DatasetError;
 use crate::label::LabelError;
 use crate::manifest::ManifestError;
 use crate::runtime::RuntimeError;
+use crate::select::SelectError;
 use crate::source::SourceError;
 use crate::store::StoreError;
 use crate::teacher::TeacherError;
@@ -44,6 +45,9 @@ pub enum Error {
     /// SQL.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// A selection.
+    #[error(transparent)]
+    Select(#[from] SelectError),
     /// Standard output or another local stream.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
@@ -87,13 +91,20 @@ impl Error {
                 LabelError::OtherSettings { .. } => 2,
                 LabelError::Encode { .. } | LabelError::Shifted { .. } | LabelError::Plan(_) => 1,
             },
-            Self::Catalog(e) => match e {
-                CatalogError::Workspace(e) => workspace_code(e),
-                CatalogError::Teacher(e) => teacher_code(e),
-                CatalogError::Store(e) => store_code(e),
-                CatalogError::Manifest(e) => manifest_code(e),
-                CatalogError::Query { .. } | CatalogError::Refused { .. } => 2,
-                CatalogError::Engine(_) => 1,
+            Self::Catalog(e) => catalog_code(e),
+            Self::Select(e) => match e {
+                SelectError::Config(_)
+                | SelectError::Taken { .. }
+                | SelectError::BadLabels { .. }
+                | SelectError::NotDistinct { .. }
+                | SelectError::Query { .. }
+                | SelectError::Read { .. } => 2,
+                SelectError::NoLabels { .. } | SelectError::Empty { .. } => 3,
+                SelectError::Write(_) | SelectError::Worker(_) => 1,
+                SelectError::Catalog(e) => catalog_code(e),
+                SelectError::Teacher(e) => teacher_code(e),
+                SelectError::Store(e) => store_code(e),
+                SelectError::Workspace(e) => workspace_code(e),
             },
             Self::Output(_) => 1,
             Self::Doctor { .. } => 7,
@@ -114,6 +125,7 @@ impl Error {
             Self::Teacher(e) => e.hint(),
             Self::Label(e) => e.hint(),
             Self::Catalog(e) => e.hint(),
+            Self::Select(e) => e.hint(),
             Self::Output(_) | Self::Doctor { .. } | Self::Interrupted => None,
         }
     }
@@ -121,6 +133,17 @@ impl Error {
     /// Whether standard output was closed by its reader, as `| head` does.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(e) if e.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+fn catalog_code(error: &CatalogError) -> u8 {
+    match error {
+        CatalogError::Workspace(e) => workspace_code(e),
+        CatalogError::Teacher(e) => teacher_code(e),
+        CatalogError::Store(e) => store_code(e),
+        CatalogError::Manifest(e) => manifest_code(e),
+        CatalogError::Query { .. } | CatalogError::Refused { .. } => 2,
+        CatalogError::Engine(_) => 1,
     }
 }
 

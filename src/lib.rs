@@ -12,7 +12,8 @@
 //! ```
 //!
 //! The modules, in the order in which data meets them: [`store`] opens a URL, [`source`] lists and reads images, [`manifest`] cuts them
-//! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables.
+//! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables, [`select`] makes a
+//! balanced training set of them.
 
 pub mod cli;
 pub mod config;
@@ -34,6 +35,8 @@ pub mod label;
 pub mod schema;
 
 pub mod catalog;
+pub mod select;
+
 pub mod doctor;
 pub mod output;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::catalog;
 use crate::cli::{
-    Cli, Command, DoctorArgs, LabelArgs, ManifestArgs, SqlArgs, StorageArgs, TeachersCommand,
-    WorkspaceArgs,
+    Cli, Command, DoctorArgs, LabelArgs, ManifestArgs, SelectArgs, SqlArgs, StorageArgs,
+    TeachersCommand, WorkspaceArgs,
 };
 use crate::config::{Config, ConfigError, parse_toml};
 use crate::dataset;
@@ -17,6 +17,8 @@ use crate::label::progress::{Summary, clock};
 use crate::manifest::{self, Refresh};
 use crate::output;
 use crate::runtime::{Device, Runtime};
+use crate::select::input::Labels;
+use crate::select::job::SelectJob;
 use crate::source::Source;
 use crate::store::{self, StorageOptions};
 use crate::teacher::{self, TeacherConfig};
@@ -32,6 +34,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Teachers(command) => teachers(command).await,
         Command::Manifest(args) => refresh(&args).await,
         Command::Label(args) => label(args).await,
+        Command::Select(args) => select(*args).await,
         Command::Sql(args) => sql(&args).await,
         Command::Validate { file } => validate(&file),
         Command::Doctor(args) => examine(&args).await,
@@ -228,6 +231,55 @@ fn describe(s: &Summary, retry: bool) -> String {
         s.time.write * 100.0,
         s.bottleneck
     )
+}
+
+async fn select(args: SelectArgs) -> Result<(), Error> {
+    let mut rules = config(args.config.as_deref())?.select;
+    rules.threshold = args.threshold.unwrap_or(rules.threshold);
+    rules.per_class = args.per_class.unwrap_or(rules.per_class);
+    rules.balance = args.balance.unwrap_or(rules.balance);
+    rules.targets = args.targets.unwrap_or(rules.targets);
+    rules.method = args.method.unwrap_or(rules.method);
+    rules.seed = args.seed.unwrap_or(rules.seed);
+    rules.max_distance = args.max_distance.unwrap_or(rules.max_distance);
+    rules.keep_duplicates |= args.keep_duplicates;
+    rules.fraction = args.fraction.unwrap_or(rules.fraction);
+    rules.interval = args.interval.or(rules.interval);
+    rules.per_interval = args.per_interval.or(rules.per_interval);
+    if !args.exclude.is_empty() {
+        rules.exclude = args.exclude;
+    }
+    let workspace = open(&args.at).await?;
+    let labels = match (args.labels, args.dataset, args.teacher) {
+        (Some(files), _, _) => Labels::Files(files),
+        (None, Some(dataset), Some(teacher)) => Labels::Dataset {
+            dataset,
+            teacher,
+            filter: args.filter_teacher,
+        },
+        (None, _, _) => {
+            return Err(ConfigError::Value {
+                key: "--dataset",
+                value: "missing".into(),
+                advice: "name --dataset and --teacher, or Parquet files with --labels".into(),
+            }
+            .into());
+        }
+    };
+    let job = SelectJob {
+        id: args.name,
+        labels,
+        config: rules,
+        explain: args.explain,
+        queries: args.queries,
+        storage: options(&args.at.storage),
+    };
+    let (file, new) = job.run(&workspace).await?;
+    say(file.describe(new));
+    if args.json {
+        output::json(&file)?;
+    }
+    Ok(())
 }
 
 async fn sql(args: &SqlArgs) -> Result<(), Error> {

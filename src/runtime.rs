@@ -173,6 +173,21 @@ impl Runtime {
         Ok(runtime)
     }
 
+    /// The library's version, by the name of its symbols: `VERS_1.32.0`. `ort` asks for it and keeps it to itself.
+    pub fn version(&self) -> Option<String> {
+        const SIGN: &[u8] = b"VERS_";
+        let bytes = std::fs::read(&self.library).ok()?;
+        let mut starts = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(SIGN));
+        starts.find_map(|at| {
+            let rest = &bytes[at + SIGN.len()..];
+            let digits = rest
+                .iter()
+                .take_while(|b| b.is_ascii_digit() || **b == b'.');
+            let version = String::from_utf8(digits.copied().collect()).ok()?;
+            (version.matches('.').count() == 2).then_some(version)
+        })
+    }
+
     /// What the library says of its build.
     pub fn build_info(&self) -> &'static str {
         ort::info()

@@ -212,6 +212,18 @@ impl Opened {
         format!("{}{}", self.root, path.as_ref())
     }
 
+    /// The URL of an object, percent-encoded as DataFusion wants it.
+    pub fn encoded(&self, path: &Path) -> Url {
+        let mut url = self.root.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty();
+            for part in path.parts() {
+                segments.push(part.as_ref());
+            }
+        }
+        url
+    }
+
     /// The URL as the user would type it.
     pub fn url(&self) -> String {
         self.key(&self.path)

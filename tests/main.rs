@@ -10,4 +10,5 @@ mod support;
 mod label;
 mod readers;
 mod s3;
+mod select;
 mod wrong_inputs;

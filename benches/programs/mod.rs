@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::Failure;
+/// Why a benchmark could not be run.
+pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// How often a running process's peak memory is read.
 const WATCH_EVERY: Duration = Duration::from_millis(20);
@@ -119,7 +120,11 @@ pub(crate) fn count(workspace: &Path, query: &str) -> Result<u64, Failure> {
 
 /// The median of a figure over runs.
 pub(crate) fn median(runs: &[Measured], figure: impl Fn(&Measured) -> f64) -> f64 {
-    let mut figures: Vec<f64> = runs.iter().map(figure).collect();
+    middle(runs.iter().map(figure).collect())
+}
+
+/// The median of numbers, of which there is at least one.
+pub(crate) fn middle(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }

@@ -222,11 +222,14 @@ impl Worker {
     fn run(&mut self, images: Vec<Fetched>) -> Result<Vec<Outcome>, RuntimeError> {
         let started = Instant::now();
         let n = images.len();
-        self.input.clear();
+        // Each slot is overwritten, by its image or by zeros.
         self.input.resize(n * self.image_len, 0.0);
         let mut seen = Vec::with_capacity(n);
         for (slot, image) in images.into_iter().enumerate() {
             let decoded = image.bytes.map(|bytes| self.decode(slot, &bytes));
+            if !matches!(&decoded, Ok(seen) if seen.decoded.is_ok()) {
+                self.input[slot * self.image_len..(slot + 1) * self.image_len].fill(0.0);
+            }
             seen.push((image.attempts, decoded));
             drop(image.permit);
         }
@@ -280,7 +283,7 @@ impl Worker {
             .collect())
     }
 
-    /// Decodes an image into its slot; the slot stays zero where it fails.
+    /// Decodes an image into its slot, which is left in any state where it fails.
     fn decode(&mut self, slot: usize, bytes: &[u8]) -> Seen {
         let short = self
             .decoding

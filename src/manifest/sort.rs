@@ -21,8 +21,8 @@ use futures::{StreamExt, TryStreamExt};
 use super::ManifestError;
 use crate::source::{Kind, Listed, ListedObject, SourceError};
 
-/// Memory of a sort before it spills to the temporary directory: 96 MiB.
-const SORT_MEMORY: usize = 96 * 1024 * 1024;
+/// Memory of a sort before it spills to the temporary directory: 64 MiB, some 500,000 objects.
+const SORT_MEMORY: usize = 64 * 1024 * 1024;
 /// Listed objects that become columns at a time.
 const BATCH: usize = 4096;
 

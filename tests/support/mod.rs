@@ -152,6 +152,16 @@ pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+/// The names of files that are in one of the two alone, or have other bytes.
+pub(crate) fn differing(
+    one: &BTreeMap<String, Vec<u8>>,
+    two: &BTreeMap<String, Vec<u8>>,
+) -> Vec<String> {
+    let names: std::collections::BTreeSet<_> = one.keys().chain(two.keys()).collect();
+    let differ = names.into_iter().filter(|n| one.get(*n) != two.get(*n));
+    differ.cloned().collect()
+}
+
 /// A real JPEG of one colour with a little texture, different for every `n`.
 pub(crate) fn jpeg(colour: [u8; 3], n: u32) -> Vec<u8> {
     encoded(&picture(colour, n, 40, 30), ImageFormat::Jpeg)

@@ -1,9 +1,12 @@
-//! The workspace as SQL tables: `manifest`, `labels`, `rejects`, `teachers`, read only.
+//! The workspace as SQL tables: `manifest`, `labels`, `rejects`, `teachers`, `selections`, `selection_classes`, `leakage`, read only.
 //!
 //! `labels` and `rejects` are the two halves of the labels objects: of a key that changed in the bucket the newest generation, of a key
 //! that was retried the latest attempt. All datasets and teachers are in them, as the columns `dataset` and `teacher`; a filter on these
 //! leaves the other objects unread. `probs` is a list of Float32 whatever it is stored as; `topk` and `rest` are set where labels are
 //! stored as top-k. `manifest` has each key once, `manifest_history` every generation.
+
+mod functions;
+mod selections;
 
 use std::sync::Arc;
 
@@ -74,7 +77,7 @@ impl CatalogError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Query { .. } => Some(
-                "the tables are labels, rejects, manifest, manifest_history and teachers; `DESCRIBE labels` tells the columns".into(),
+                "the tables are labels, rejects, manifest, manifest_history, teachers, selections, selection_classes and leakage; `DESCRIBE labels` tells the columns".into(),
             ),
             Self::Refused { .. } => Some("write a SELECT; `--format parquet > file.parquet` keeps its result".into()),
             Self::Engine(_) => None,
@@ -102,6 +105,35 @@ pub fn context(workspace: &Workspace, partitions: usize) -> Result<SessionContex
     let context = SessionContext::new_with_config_rt(config, runtime);
     context.register_object_store(&workspace.at.root, Arc::clone(&workspace.at.store));
     Ok(context)
+}
+
+/// A context for selections: rows keep the order of the files, and how they fall into partitions follows from the files alone.
+///
+/// # Errors
+/// DataFusion's, where its temporary directory cannot be made.
+pub fn selection_context(
+    workspace: &Workspace,
+    partitions: usize,
+) -> Result<SessionContext, CatalogError> {
+    let context = context(workspace, partitions)?;
+    let state = context.state_ref();
+    let mut state = state.write();
+    let options = state.config_mut().options_mut();
+    options.optimizer.repartition_joins = false;
+    options.optimizer.enable_round_robin_repartition = false;
+    options.execution.enable_file_stream_work_stealing = false;
+    drop(state);
+    Ok(context)
+}
+
+/// Lets a context read columns for the rows alone that a filter leaves, and join big tables by sorting, in bounded memory.
+pub fn read_lazily(context: &SessionContext, lazily: bool, sort_joins: bool) {
+    let state = context.state_ref();
+    let mut state = state.write();
+    let options = state.config_mut().options_mut();
+    options.execution.parquet.pushdown_filters = lazily;
+    options.execution.parquet.reorder_filters = false;
+    options.optimizer.prefer_hash_join = !sort_joins;
 }
 
 /// A context with all tables of the workspace.
@@ -161,29 +193,17 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
             let reference = teacher.parse()?;
             let teacher_found = teacher::get(workspace, &reference).await?;
             let names = teacher_found.config.classes.names;
-            let place = format!("{}/_labels.json", folder(dataset, teacher));
-            let settings: LabelSettings = match workspace.read_json(&place).await {
-                Ok(settings) => settings,
-                Err(WorkspaceError::Store(StoreError::NotFound { .. })) => continue,
-                Err(e) => return Err(e.into()),
-            };
-            let raw = listing(
+            let Some((settings, raw)) = raw_labels(
                 workspace,
                 context,
-                &format!("{parent}/{part}/"),
-                schema::labels(settings.encoding, names.len()),
-                Vec::new(),
-            )?;
-            let raw = if generations.len() > 1 {
-                let history = history(workspace, context, dataset, generations)?;
-                without_superseded(
-                    raw,
-                    &history,
-                    generations,
-                    generation_of_shard(generations)?,
-                )?
-            } else {
-                raw
+                dataset,
+                generations,
+                teacher,
+                names.len(),
+            )
+            .await?
+            else {
+                continue;
             };
             labels.push(labels_half(
                 raw.clone(),
@@ -208,10 +228,68 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
         rejects.push(rejects_half(none, "", "")?);
     }
     if let (Some(labels), Some(rejects)) = (union(labels)?, union(rejects)?) {
+        functions::register(context, labels.clone());
         view(context, "labels", labels)?;
         view(context, "rejects", rejects)?;
     }
-    Ok(())
+    selections::register(workspace, context).await
+}
+
+/// The labels objects of a dataset by a teacher, of each key the newest generation, and how they were made.
+async fn raw_labels(
+    workspace: &Workspace,
+    context: &SessionContext,
+    dataset: &str,
+    generations: &[Generation],
+    teacher: &str,
+    classes: usize,
+) -> Result<Option<(LabelSettings, DataFrame)>, CatalogError> {
+    let place = folder(dataset, teacher);
+    let settings: LabelSettings = match workspace.read_json(&format!("{place}/_labels.json")).await
+    {
+        Ok(settings) => settings,
+        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let schema = schema::labels(settings.encoding, classes);
+    let raw = listing(workspace, context, &format!("{place}/"), schema, Vec::new())?;
+    if generations.len() < 2 {
+        return Ok(Some((settings, raw)));
+    }
+    let history = history(workspace, context, dataset, generations)?;
+    let shards = generation_of_shard(generations)?;
+    let newest = without_superseded(raw, &history, generations, shards)?;
+    Ok(Some((settings, newest)))
+}
+
+/// The labels of a dataset by a teacher, each key once, as they are stored: `probs` is of the type that was written.
+///
+/// # Errors
+/// [`CatalogError`].
+pub async fn labels_of(
+    workspace: &Workspace,
+    context: &SessionContext,
+    dataset: &str,
+    teacher: &teacher::TeacherRecord,
+) -> Result<DataFrame, CatalogError> {
+    let generations = manifest::generations(workspace, dataset).await?;
+    let name = teacher.to_string();
+    let raw = raw_labels(
+        workspace,
+        context,
+        dataset,
+        &generations,
+        &name,
+        teacher.classes,
+    )
+    .await?;
+    let Some((_, raw)) = raw else {
+        return Ok(context.read_batch(RecordBatch::new_empty(schema::labels(
+            Encoding::Float32,
+            teacher.classes,
+        )))?);
+    };
+    Ok(raw.filter(col("reason").is_null())?)
 }
 
 /// Runs a query that a user wrote: reads only.
@@ -248,15 +326,11 @@ pub async fn execute(frame: DataFrame) -> Result<SendableRecordBatchStream, Cata
 
 /// The URL of a place in the workspace, percent-encoded as DataFusion wants it.
 fn encoded_url(workspace: &Workspace, relative: &str) -> Url {
-    let mut url = workspace.at.root.clone();
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty();
-        for part in workspace.path(relative).parts() {
-            segments.push(part.as_ref());
-        }
-        if relative.ends_with('/') {
-            segments.push("");
-        }
+    let mut url = workspace.at.encoded(&workspace.path(relative));
+    if relative.ends_with('/')
+        && let Ok(mut segments) = url.path_segments_mut()
+    {
+        segments.push("");
     }
     url
 }

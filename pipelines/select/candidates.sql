@@ -1,0 +1,16 @@
+-- Every label with the first reason for which it is left out; null for a candidate.
+--
+-- `input` are the labels: key, class, confidence (Float32), sha256, phash, probs. Confidences are compared in single precision, so that a row
+-- at exactly the threshold is out. `is_duplicate` and `is_leaked` look the row up in what duplicates.sql and fingerprints.sql found.
+SELECT
+    key,
+    class,
+    confidence,
+    probs,
+    CASE
+        WHEN class IS NULL OR confidence IS NULL OR NOT (confidence >= 0 AND confidence <= 1) THEN 'invalid'
+        WHEN NOT (confidence > $threshold) THEN 'threshold'
+        WHEN $duplicates AND is_duplicate(sha256, key) THEN 'duplicate'
+        WHEN $leaks AND is_leaked(sha256, phash) THEN 'leaked'
+    END AS reason
+FROM input

@@ -1,0 +1,67 @@
+//! The columns that selection looks at, whatever engine wrote them: any string type, any integer, Float32.
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float32Array, Int64Array, StringArray, StringViewArray,
+};
+use arrow::array::{FixedSizeBinaryArray, LargeStringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float32Type, Int64Type};
+use datafusion::error::{DataFusionError, Result};
+
+/// A column of strings.
+pub(super) enum Texts<'a> {
+    Small(&'a StringArray),
+    Large(&'a LargeStringArray),
+    View(&'a StringViewArray),
+}
+
+impl<'a> Texts<'a> {
+    pub(super) fn of(array: &'a ArrayRef) -> Result<Self> {
+        match array.data_type() {
+            DataType::Utf8 => Ok(Self::Small(array.as_string())),
+            DataType::LargeUtf8 => Ok(Self::Large(array.as_string())),
+            DataType::Utf8View => Ok(Self::View(array.as_string_view())),
+            other => Err(DataFusionError::Execution(format!(
+                "a string column was expected, not {other}"
+            ))),
+        }
+    }
+
+    /// The value; `None` where it is null.
+    pub(super) fn get(&self, i: usize) -> Option<&'a str> {
+        match self {
+            Self::Small(a) => a.is_valid(i).then(|| a.value(i)),
+            Self::Large(a) => a.is_valid(i).then(|| a.value(i)),
+            Self::View(a) => a.is_valid(i).then(|| a.value(i)),
+        }
+    }
+}
+
+/// A column of classes, of any integer type.
+pub(super) fn classes(array: &ArrayRef) -> Result<Int64Array> {
+    Ok(cast(array, &DataType::Int64)?
+        .as_primitive::<Int64Type>()
+        .clone())
+}
+
+/// A column of confidences.
+pub(super) fn confidences(array: &ArrayRef) -> Result<&Float32Array> {
+    array.as_primitive_opt::<Float32Type>().ok_or_else(|| {
+        DataFusionError::Execution(format!("confidence is {}, not Float32", array.data_type()))
+    })
+}
+
+/// The SHA-256 of row `i`; `None` where there is none.
+pub(super) fn sha256(array: &FixedSizeBinaryArray, i: usize) -> Option<[u8; 32]> {
+    array
+        .is_valid(i)
+        .then(|| array.value(i).try_into().ok())
+        .flatten()
+}
+
+/// A column of hashes.
+pub(super) fn hashes(array: &ArrayRef) -> Result<FixedSizeBinaryArray> {
+    Ok(cast(array, &DataType::FixedSizeBinary(32))?
+        .as_fixed_size_binary()
+        .clone())
+}

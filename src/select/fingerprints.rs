@@ -1,0 +1,246 @@
+//! Duplicates and leaked held-out images: two passes over SHA-256 and gradient hash, before any row is chosen.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
+use arrow::datatypes::UInt64Type;
+use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{col, lit};
+use futures::TryStreamExt;
+
+use super::SelectError;
+use super::columns::{Texts, hashes, sha256};
+use super::duplicates::{Duplicates, Repeated, Seen, Suspects};
+use super::functions;
+use super::job::Run;
+use super::leakage::{HeldOut, Hit, Index, Leaked};
+use super::report::LeakageRecord;
+use super::sweep::sweep;
+use super::write;
+use crate::catalog::{self, CatalogError};
+use crate::workspace::WorkspaceError;
+
+/// A label near a held-out image, and whether it is dropped.
+pub(super) type NearHit = (String, Hit, bool);
+
+impl Run<'_> {
+    /// Finds duplicates and leaked images, and registers the functions that know them.
+    pub(super) async fn fingerprints(
+        &self,
+    ) -> Result<(Option<LeakageRecord>, Vec<NearHit>), SelectError> {
+        let most = self.job.config.max_distance;
+        let held_out = self.held_out().await?;
+        let (mut duplicates, mut leaked, mut record, mut hits) =
+            (Duplicates::default(), Leaked::default(), None, Vec::new());
+        if self.knows.duplicates || held_out.is_some() {
+            let failed = |source| SelectError::Query {
+                file: "fingerprints.sql".to_owned(),
+                source,
+            };
+            let suspects = if self.knows.duplicates {
+                let seen = Arc::new(Seen::new());
+                let frame = self.query("fingerprints.sql").await?;
+                let step = move |found: &mut Suspects, batch: &RecordBatch| {
+                    let shas = hashes(batch.column(1))?;
+                    for i in 0..batch.num_rows() {
+                        if let Some(sha) = sha256(&shas, i)
+                            && seen.again(&sha)
+                        {
+                            found.0.insert(sha);
+                        }
+                    }
+                    Ok(())
+                };
+                let found = sweep(frame, Suspects::default, step)
+                    .await
+                    .map_err(failed)?;
+                Suspects(found.into_iter().flat_map(|s| s.0).collect())
+            } else {
+                Suspects::default()
+            };
+            let suspects = Arc::new(suspects);
+            let index = held_out.map(|(index, unfingerprinted)| (Arc::new(index), unfingerprinted));
+            let step = {
+                let (suspects, index) = (
+                    Arc::clone(&suspects),
+                    index.as_ref().map(|i| Arc::clone(&i.0)),
+                );
+                move |found: &mut Prints, batch: &RecordBatch| {
+                    found.look(batch, &suspects, index.as_deref(), most)
+                }
+            };
+            let frame = self.query("fingerprints.sql").await?;
+            let found = sweep(frame, Prints::default, step).await.map_err(failed)?;
+            let mut all = Prints::default();
+            found.into_iter().for_each(|f| all.merge(f));
+            duplicates = all.repeated.finish();
+            if let Some((index, unfingerprinted)) = index {
+                all.hits.sort_by(|a, b| a.0.cmp(&b.0));
+                record = Some(LeakageRecord {
+                    held_out: index.keys(),
+                    unfingerprinted,
+                    near: all.hits.len() as u64,
+                    dropped: all.hits.iter().filter(|(_, _, dropped)| *dropped).count() as u64,
+                    unfingerprinted_labels: all.without,
+                });
+            }
+            leaked = all.leaked;
+            hits = all.hits;
+        }
+        self.context
+            .register_udf(functions::is_duplicate(Arc::new(duplicates)));
+        self.context
+            .register_udf(functions::is_leaked(Arc::new(leaked)));
+        Ok((record, hits))
+    }
+
+    /// The held-out images, indexed, and how many of them have no fingerprint.
+    async fn held_out(&self) -> Result<Option<(Index, u64)>, SelectError> {
+        if self.job.config.exclude.is_empty() {
+            return Ok(None);
+        }
+        catalog::register(self.workspace, &self.context).await?;
+        let known = self.workspace.folders("datasets").await?;
+        let failed = |source| SelectError::Query {
+            file: "held_out.sql".to_owned(),
+            source,
+        };
+        let (mut images, mut listed) = (Vec::new(), 0);
+        for dataset in &self.job.config.exclude {
+            if !known.contains(dataset) {
+                let near = crate::error::nearest(dataset, known.iter().map(String::as_str));
+                return Err(WorkspaceError::Unknown {
+                    what: "dataset",
+                    name: dataset.clone(),
+                    hint: match near {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("it has {}", known.join(", ")),
+                    },
+                }
+                .into());
+            }
+            let name = ScalarValue::from(dataset.as_str());
+            let parameter = vec![("dataset".to_owned(), name)];
+            let frame = self.query_with("held_out.sql", parameter).await?;
+            let mut rows = frame.execute_stream().await.map_err(failed)?;
+            while let Some(batch) = rows.try_next().await.map_err(failed)? {
+                held_out_of(&batch, &mut images).map_err(failed)?;
+            }
+            let manifest = self.context.table("manifest").await.map_err(failed)?;
+            let this = col("dataset").eq(lit(dataset.as_str()));
+            listed += manifest
+                .filter(this)
+                .map_err(failed)?
+                .count()
+                .await
+                .map_err(failed)? as u64;
+        }
+        let index = Index::new(images);
+        let unfingerprinted = listed.saturating_sub(index.keys());
+        Ok(Some((index, unfingerprinted)))
+    }
+
+    /// Writes the leakage hits, where there are any.
+    pub(super) async fn write_hits(&self, hits: Vec<NearHit>) -> Result<(), SelectError> {
+        if hits.is_empty() {
+            return Ok(());
+        }
+        let batch = hits_batch(&hits).map_err(CatalogError::from)?;
+        let frame = self.context.read_batch(batch).map_err(CatalogError::from)?;
+        write::parts(frame, &self.target("leakage")).await?;
+        Ok(())
+    }
+}
+
+/// What one worker finds in fingerprints.
+#[derive(Default)]
+struct Prints {
+    repeated: Repeated,
+    hits: Vec<NearHit>,
+    leaked: Leaked,
+    /// Rows with neither hash.
+    without: u64,
+}
+
+impl Prints {
+    fn look(
+        &mut self,
+        batch: &RecordBatch,
+        suspects: &Suspects,
+        index: Option<&Index>,
+        max_distance: u32,
+    ) -> Result<(), DataFusionError> {
+        let (keys, shas) = (Texts::of(batch.column(0))?, hashes(batch.column(1))?);
+        let phashes = batch.column(2).as_primitive::<UInt64Type>();
+        for i in 0..batch.num_rows() {
+            let key = keys.get(i).unwrap_or_default();
+            let sha = sha256(&shas, i);
+            let phash = phashes.is_valid(i).then(|| phashes.value(i));
+            if let Some(sha) = &sha {
+                self.repeated.push(suspects, sha, key);
+            }
+            let Some(index) = index else { continue };
+            self.without += u64::from(sha.is_none() && phash.is_none());
+            if let Some(hit) = index.nearest(sha.as_ref(), phash) {
+                let dropped = hit.same_bytes || hit.distance <= max_distance;
+                if dropped {
+                    self.leaked.shas.extend(sha.filter(|_| hit.same_bytes));
+                    self.leaked
+                        .phashes
+                        .extend(phash.filter(|_| !hit.same_bytes));
+                }
+                self.hits.push((key.to_owned(), hit, dropped));
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.repeated.merge(other.repeated);
+        self.hits.extend(other.hits);
+        self.leaked.shas.extend(other.leaked.shas);
+        self.leaked.phashes.extend(other.leaked.phashes);
+        self.without += other.without;
+    }
+}
+
+fn held_out_of(batch: &RecordBatch, images: &mut Vec<HeldOut>) -> Result<(), DataFusionError> {
+    let (keys, shas) = (Texts::of(batch.column(0))?, hashes(batch.column(1))?);
+    let phashes = batch.column(2).as_primitive::<UInt64Type>();
+    for i in 0..batch.num_rows() {
+        images.push(HeldOut {
+            key: keys.get(i).unwrap_or_default().to_owned(),
+            sha256: sha256(&shas, i),
+            phash: phashes.is_valid(i).then(|| phashes.value(i)),
+        });
+    }
+    Ok(())
+}
+
+fn hits_batch(hits: &[NearHit]) -> Result<RecordBatch, DataFusionError> {
+    let keys: ArrayRef = Arc::new(hits.iter().map(|h| Some(&h.0)).collect::<StringArray>());
+    let held_out: ArrayRef = Arc::new(
+        hits.iter()
+            .map(|h| Some(&h.1.held_out))
+            .collect::<StringArray>(),
+    );
+    let distance: ArrayRef = Arc::new(
+        hits.iter()
+            .map(|h| Some(h.1.distance))
+            .collect::<UInt32Array>(),
+    );
+    let same: ArrayRef = Arc::new(
+        hits.iter()
+            .map(|h| Some(h.1.same_bytes))
+            .collect::<BooleanArray>(),
+    );
+    let dropped: ArrayRef = Arc::new(hits.iter().map(|h| Some(h.2)).collect::<BooleanArray>());
+    Ok(RecordBatch::try_from_iter([
+        ("key", keys),
+        ("held_out", held_out),
+        ("distance", distance),
+        ("same_bytes", same),
+        ("dropped", dropped),
+    ])?)
+}

@@ -1,0 +1,158 @@
+//! The functions that the queries of `pipelines/select/` call, each a look-up in what earlier passes found.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
+use arrow::datatypes::{DataType, UInt64Type};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
+
+use super::columns::{Texts, classes, confidences, hashes, sha256};
+use super::duplicates::Duplicates;
+use super::histogram::Histogram;
+use super::leakage::Leaked;
+use super::topk::Choice;
+
+/// A function of `n` columns of any type.
+fn function(
+    name: &str,
+    n: usize,
+    returns: DataType,
+    of: impl Fn(&[ArrayRef]) -> Result<ArrayRef> + Send + Sync + 'static,
+) -> ScalarUDF {
+    let of = move |args: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(args)?;
+        Ok(ColumnarValue::Array(of(&arrays)?))
+    };
+    let signature = Signature::any(n, Volatility::Immutable);
+    SimpleScalarUDF::new_with_signature(name, signature, returns, Arc::new(of)).into()
+}
+
+/// `is_duplicate(sha256, key)`: whether the image stays under another key.
+pub(super) fn is_duplicate(duplicates: Arc<Duplicates>) -> ScalarUDF {
+    function("is_duplicate", 2, DataType::Boolean, move |args| {
+        let (shas, keys) = (hashes(&args[0])?, Texts::of(&args[1])?);
+        let answers = (0..shas.len()).map(|i| {
+            let (Some(sha), Some(key)) = (sha256(&shas, i), keys.get(i)) else {
+                return false;
+            };
+            duplicates.is_duplicate(&sha, key)
+        });
+        Ok(Arc::new(answers.map(Some).collect::<BooleanArray>()))
+    })
+}
+
+/// `is_leaked(sha256, phash)`: whether the image is a held-out one.
+pub(super) fn is_leaked(leaked: Arc<Leaked>) -> ScalarUDF {
+    function("is_leaked", 2, DataType::Boolean, move |args| {
+        let (shas, phashes) = (hashes(&args[0])?, &args[1]);
+        let phashes = phashes.as_primitive::<UInt64Type>();
+        let answers = (0..shas.len()).map(|i| {
+            let phash = phashes.is_valid(i).then(|| phashes.value(i));
+            leaked.is_leaked(sha256(&shas, i).as_ref(), phash)
+        });
+        Ok(Arc::new(answers.map(Some).collect::<BooleanArray>()))
+    })
+}
+
+/// How rows are chosen: exactly, or as the paper's published code does it.
+#[derive(Debug)]
+pub(super) enum Chosen {
+    Exact(Choice),
+    Histogram(Histogram),
+}
+
+impl Chosen {
+    fn is_chosen(&self, class: i64, confidence: f32, key: &str) -> bool {
+        match self {
+            Self::Exact(choice) => choice.is_chosen(class, confidence, key),
+            Self::Histogram(histogram) => histogram.is_chosen(class, confidence, key),
+        }
+    }
+
+    fn rank(&self, class: i64, confidence: f32) -> Option<u32> {
+        match self {
+            Self::Exact(choice) => choice.rank(class, confidence),
+            Self::Histogram(_) => None,
+        }
+    }
+
+    fn copies(&self, class: i64, key: &str) -> u32 {
+        match self {
+            Self::Exact(choice) => choice.copies(class, key),
+            Self::Histogram(histogram) => histogram.copies(class, key),
+        }
+    }
+}
+
+/// `is_chosen(class, confidence, key)`, `rank_in_class(class, confidence)`, `copies(class, key)`.
+pub(super) fn of_chosen(chosen: &Arc<Chosen>) -> [ScalarUDF; 3] {
+    let no_key = || DataFusionError::Execution("a label has no key".into());
+    let is = Arc::clone(chosen);
+    let is_chosen = function("is_chosen", 3, DataType::Boolean, move |args| {
+        let classes = classes(&args[0])?;
+        let confidences = confidences(&args[1])?;
+        let keys = Texts::of(&args[2])?;
+        let mut answers = Vec::with_capacity(classes.len());
+        for i in 0..classes.len() {
+            answers.push(
+                classes.is_valid(i)
+                    && confidences.is_valid(i)
+                    && is.is_chosen(
+                        classes.value(i),
+                        confidences.value(i),
+                        keys.get(i).ok_or_else(no_key)?,
+                    ),
+            );
+        }
+        Ok(Arc::new(BooleanArray::from(answers)))
+    });
+    let of = Arc::clone(chosen);
+    let rank = function("rank_in_class", 2, DataType::UInt32, move |args| {
+        let classes = classes(&args[0])?;
+        let confidences = confidences(&args[1])?;
+        let ranks = (0..classes.len()).map(|i| of.rank(classes.value(i), confidences.value(i)));
+        Ok(Arc::new(ranks.collect::<UInt32Array>()))
+    });
+    let of = Arc::clone(chosen);
+    let copies = function("copies", 2, DataType::UInt32, move |args| {
+        let classes = classes(&args[0])?;
+        let keys = Texts::of(&args[1])?;
+        let mut copies = Vec::with_capacity(classes.len());
+        for i in 0..classes.len() {
+            copies.push(of.copies(classes.value(i), keys.get(i).ok_or_else(no_key)?));
+        }
+        Ok(Arc::new(UInt32Array::from(copies)))
+    });
+    [is_chosen, rank, copies]
+}
+
+/// Keys that were chosen and have no soft label.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Missing(Arc<Mutex<BTreeSet<String>>>);
+
+impl Missing {
+    /// How many, and the first of them.
+    pub(super) fn found(&self, examples: usize) -> (u64, Vec<String>) {
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = keys.iter().take(examples).cloned().collect();
+        (keys.len() as u64, first)
+    }
+}
+
+/// `is_labelled(key, found)`: whether the other teacher has the key; notes it where not.
+pub(super) fn is_labelled(missing: &Missing) -> ScalarUDF {
+    let missing = missing.clone();
+    function("is_labelled", 2, DataType::Boolean, move |args| {
+        let (keys, found) = (Texts::of(&args[0])?, &args[1]);
+        let mut missing = missing.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = (0..found.len()).map(|i| {
+            if found.is_null(i) {
+                missing.insert(keys.get(i).unwrap_or_default().to_owned());
+            }
+            Some(found.is_valid(i))
+        });
+        Ok(Arc::new(answers.collect::<BooleanArray>()))
+    })
+}

@@ -1,0 +1,147 @@
+//! Random choices that are the same in every run: a hash of (seed, key), and quantiles of it in bounded memory.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, UInt64Array};
+use arrow::datatypes::{DataType, UInt64Type};
+use datafusion::common::cast::as_string_array;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, SimpleScalarUDF, Volatility};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// How many standard deviations around its expected place a quantile is looked for.
+const SIGMAS: f64 = 8.0;
+/// A quantile of so few hashes is found by keeping them all.
+const FEW: u64 = 4096;
+
+/// XXH3 (64 bits) of the key's bytes with the seed.
+pub fn seeded_hash(seed: u64, key: &str) -> u64 {
+    xxh3_64_with_seed(key.as_bytes(), seed)
+}
+
+/// `seeded_hash(seed, key)` for SQL.
+pub fn udf() -> ScalarUDF {
+    let udf = SimpleScalarUDF::new(
+        "seeded_hash",
+        vec![DataType::UInt64, DataType::Utf8],
+        DataType::UInt64,
+        Volatility::Immutable,
+        Arc::new(|args: &[ColumnarValue]| {
+            let arrays = ColumnarValue::values_to_arrays(args)?;
+            let seeds = arrays[0].as_primitive::<UInt64Type>();
+            let keys = as_string_array(&arrays[1])?;
+            let hashes: UInt64Array = seeds
+                .iter()
+                .zip(keys.iter())
+                .map(|(seed, key)| Some(seeded_hash(seed?, key?)))
+                .collect();
+            Ok::<_, DataFusionError>(ColumnarValue::Array(Arc::new(hashes)))
+        }),
+    );
+    udf.into()
+}
+
+/// The `rank`-th smallest of `count` hashes, found in one pass. Hashes are even, so their `rank`-th lies near `rank / count` of the whole range:
+/// only those within [`SIGMAS`] standard deviations of there are kept, some 16·√count of them.
+#[derive(Debug, Clone)]
+pub(super) struct Quantile {
+    rank: u64,
+    window: std::ops::RangeInclusive<u64>,
+    below: u64,
+    inside: Vec<u64>,
+}
+
+impl Quantile {
+    /// `rank` counts from 1 and is at most `count`.
+    pub(super) fn new(rank: u64, count: u64) -> Self {
+        let window = if count <= FEW {
+            0..=u64::MAX
+        } else {
+            let (rank, count) = (rank as f64, count as f64);
+            let at = rank / count;
+            let margin = SIGMAS * (at * (1.0 - at) / count).sqrt() + SIGMAS / count;
+            let place = |fraction: f64| (fraction.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
+            place(at - margin)..=place(at + margin)
+        };
+        Self {
+            rank,
+            window,
+            below: 0,
+            inside: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, hash: u64) {
+        if hash < *self.window.start() {
+            self.below += 1;
+        } else if hash <= *self.window.end() {
+            self.inside.push(hash);
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.below += other.below;
+        self.inside.extend(other.inside);
+    }
+
+    /// The hash up to which, itself included, `rank` hashes lie.
+    ///
+    /// # Errors
+    /// [`NotFound`].
+    pub(super) fn find(mut self) -> Result<u64, NotFound> {
+        let before = self.rank.checked_sub(self.below + 1).ok_or(NotFound)?;
+        let within = usize::try_from(before).map_err(|_| NotFound)?;
+        if within >= self.inside.len() {
+            return Err(NotFound);
+        }
+        Ok(*self.inside.select_nth_unstable(within).1)
+    }
+}
+
+/// A quantile lies outside of its window, as it does where keys are not distinct.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotFound;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_hash_is_xxh3_so_that_others_can_make_it_as_well() {
+        // From xxHash's own vectors: the empty input without a seed.
+        assert_eq!(seeded_hash(0, ""), 0x2D06_8005_38D3_94C2);
+        assert_ne!(seeded_hash(0, "a"), seeded_hash(1, "a"));
+    }
+
+    #[test]
+    fn a_quantile_of_many_hashes_is_exact_and_keeps_few_of_them() {
+        let hashes: Vec<u64> = (0..200_000)
+            .map(|i| seeded_hash(7, &i.to_string()))
+            .collect();
+        let mut sorted = hashes.clone();
+        sorted.sort_unstable();
+        for rank in [1, 17, 100_000, 199_999, 200_000] {
+            let mut parts = [(); 2].map(|()| Quantile::new(rank, 200_000));
+            for (i, hash) in hashes.iter().enumerate() {
+                parts[i % 2].push(*hash);
+            }
+            let [mut one, two] = parts;
+            one.merge(two);
+            assert!(one.inside.len() < 8000, "{} were kept", one.inside.len());
+            assert_eq!(one.find(), Ok(sorted[rank as usize - 1]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_quantile_is_what_a_sort_gives(hashes in prop::collection::vec(any::<u64>(), 1..200), pick in 0_usize..200) {
+            let rank = pick % hashes.len() + 1;
+            let mut quantile = Quantile::new(rank as u64, hashes.len() as u64);
+            hashes.iter().for_each(|h| quantile.push(*h));
+            let mut sorted = hashes.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(quantile.find(), Ok(sorted[rank - 1]));
+        }
+    }
+}

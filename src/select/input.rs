@@ -1,0 +1,307 @@
+//! Where labels come from: a dataset's labels by a teacher, or Parquet files that any other system wrote.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::ScalarValue;
+use datafusion::dataframe::DataFrame;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
+};
+use datafusion::logical_expr::{Expr, cast, col, lit};
+use datafusion::prelude::SessionContext;
+use futures::TryStreamExt;
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use sha2::{Digest, Sha256};
+
+use super::SelectError;
+use super::report::InputRecord;
+use crate::catalog::{self, CatalogError};
+use crate::label;
+use crate::store::{self, Opened, StorageOptions, StoreError};
+use crate::teacher::{self, Teacher, TeacherRef};
+use crate::workspace::Workspace;
+
+/// Which labels.
+#[derive(Debug, Clone)]
+pub enum Labels {
+    /// A dataset's, by a teacher.
+    Dataset {
+        /// The dataset.
+        dataset: String,
+        /// Whose soft labels.
+        teacher: TeacherRef,
+        /// Whose class and confidence choose the rows, where not the same teacher's.
+        filter: Option<TeacherRef>,
+    },
+    /// Parquet files: a URL or path, with `*`, `?` and `[…]`.
+    Files(String),
+}
+
+/// Labels that are ready to be selected from.
+pub(super) struct Input {
+    /// key, class, confidence (Float32), sha256, phash, probs.
+    pub(super) rows: DataFrame,
+    /// key, probs of the other teacher, where one filters and another labels.
+    pub(super) targets: Option<DataFrame>,
+    /// Whether there are soft labels, and whether any fingerprints.
+    pub(super) soft: bool,
+    pub(super) fingerprints: bool,
+    /// Class names, where the teacher is known.
+    pub(super) names: Vec<String>,
+    pub(super) record: InputRecord,
+}
+
+impl Labels {
+    /// Finds the labels; nothing but names and one footer is read.
+    pub(super) async fn open(
+        &self,
+        workspace: &Workspace,
+        storage: &StorageOptions,
+        context: &SessionContext,
+    ) -> Result<Input, SelectError> {
+        match self {
+            Self::Dataset {
+                dataset,
+                teacher,
+                filter,
+            } => {
+                let labelling = teacher::get(workspace, teacher).await?;
+                let filtering = match filter {
+                    Some(filter) => Some(teacher::get(workspace, filter).await?),
+                    None => None,
+                };
+                let chooser = filtering.as_ref().unwrap_or(&labelling);
+                let mut hash = Sha256::new();
+                let mut files = 0;
+                let mut of = async |teacher: &Teacher| {
+                    let place = label::folder(dataset, &teacher.record.to_string());
+                    let found = objects(&workspace.at, &workspace.path(&place)).await?;
+                    if found.is_empty() {
+                        return Err(SelectError::NoLabels {
+                            place: workspace.url(&place),
+                        });
+                    }
+                    found.iter().for_each(|meta| add(&mut hash, meta));
+                    files += found.len() as u64;
+                    let labels = catalog::labels_of(workspace, context, dataset, &teacher.record);
+                    Ok(labels.await?)
+                };
+                let rows = of(chooser).await?;
+                let targets = match &filtering {
+                    Some(_) => Some(
+                        of(&labelling)
+                            .await?
+                            .select_columns(&["key", "probs"])
+                            .map_err(engine)?,
+                    ),
+                    None => None,
+                };
+                Ok(Input {
+                    rows: rows
+                        .select_columns(&["key", "class", "confidence", "sha256", "phash", "probs"])
+                        .map_err(engine)?,
+                    targets,
+                    soft: true,
+                    fingerprints: true,
+                    names: chooser.config.classes.names.clone(),
+                    record: InputRecord {
+                        dataset: Some(dataset.clone()),
+                        teacher: Some(labelling.record.to_string()),
+                        filter_teacher: filtering.map(|f| f.record.to_string()),
+                        labels: None,
+                        files,
+                        sha256: teacher::config::hex(&hash.finalize()),
+                    },
+                })
+            }
+            Self::Files(pattern) => foreign(pattern, storage, context).await,
+        }
+    }
+}
+
+/// Parquet files of another system.
+async fn foreign(
+    pattern: &str,
+    storage: &StorageOptions,
+    context: &SessionContext,
+) -> Result<Input, SelectError> {
+    let at = store::open(pattern, storage)?;
+    // A path of the store percent-encodes what a glob is made of.
+    let typed = [("%2A", "*"), ("%3F", "?"), ("%5B", "["), ("%5D", "]")]
+        .iter()
+        .fold(at.url(), |text, (code, sign)| text.replace(code, sign));
+    let wanted = glob::Pattern::new(&typed).ok();
+    let has_sign = |part: &str| {
+        ["*", "?", "[", "%2A", "%3F", "%5B"]
+            .iter()
+            .any(|s| part.contains(s))
+    };
+    let parts: Vec<_> = at.path.parts().map(|p| p.as_ref().to_owned()).collect();
+    let plain = parts.iter().take_while(|part| !has_sign(part)).count();
+    let folder: Path = parts.iter().take(plain).map(String::as_str).collect();
+    let found: Vec<ObjectMeta> = if plain == parts.len() && !pattern.ends_with('/') {
+        let one = object_store::ObjectStoreExt::head(&*at.store, &at.path).await;
+        match one {
+            Ok(meta) => vec![meta],
+            Err(_) => objects(&at, &folder).await?,
+        }
+    } else {
+        let options = glob::MatchOptions {
+            require_literal_separator: true,
+            ..glob::MatchOptions::default()
+        };
+        let all = objects(&at, &folder).await?;
+        all.into_iter()
+            .filter(|meta| {
+                let key = at.key(&meta.location);
+                let matches = |wanted: &glob::Pattern| wanted.matches_with(&key, options);
+                plain == parts.len() || wanted.as_ref().is_some_and(matches)
+            })
+            .collect()
+    };
+    if found.is_empty() {
+        return Err(SelectError::NoLabels {
+            place: pattern.to_owned(),
+        });
+    }
+    let mut hash = Sha256::new();
+    found.iter().for_each(|meta| add(&mut hash, meta));
+    context.register_object_store(&at.root, Arc::clone(&at.store));
+    let urls: Result<Vec<_>, _> = found
+        .iter()
+        .map(|meta| ListingTableUrl::parse(at.encoded(&meta.location)))
+        .collect();
+    let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
+    let config = ListingTableConfig::new_with_multi_paths(urls.map_err(engine)?)
+        .with_listing_options(options)
+        .infer_schema(&context.state())
+        .await
+        .map_err(engine)?;
+    let table = ListingTable::try_new(config).map_err(engine)?;
+    let rows = context.read_table(Arc::new(table)).map_err(engine)?;
+    let columns = columns(pattern, rows.schema().as_arrow())?;
+    Ok(Input {
+        soft: columns.soft,
+        fingerprints: columns.fingerprints,
+        rows: rows.select(columns.select).map_err(engine)?,
+        targets: None,
+        names: Vec::new(),
+        record: InputRecord {
+            dataset: None,
+            teacher: None,
+            filter_teacher: None,
+            labels: Some(pattern.to_owned()),
+            files: found.len() as u64,
+            sha256: teacher::config::hex(&hash.finalize()),
+        },
+    })
+}
+
+struct Columns {
+    select: Vec<Expr>,
+    soft: bool,
+    fingerprints: bool,
+}
+
+/// What foreign labels have, brought to the names and types of ours.
+fn columns(place: &str, schema: &Schema) -> Result<Columns, SelectError> {
+    let bad = |problem: String| SelectError::BadLabels {
+        place: place.to_owned(),
+        problem,
+    };
+    let of = |name: &str| {
+        schema
+            .field_with_name(name)
+            .ok()
+            .map(|f| f.data_type().clone())
+    };
+    let needed = |name: &str| of(name).ok_or_else(|| bad(format!("have no column `{name}`")));
+    let key = needed("key")?;
+    if !matches!(
+        key,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    ) {
+        return Err(bad(format!("have a `key` of type {key}")));
+    }
+    let class = needed("class")?;
+    if !class.is_integer() {
+        return Err(bad(format!("have a `class` of type {class}")));
+    }
+    let confidence = needed("confidence")?;
+    if !confidence.is_numeric() {
+        return Err(bad(format!("have a `confidence` of type {confidence}")));
+    }
+    let sha = DataType::FixedSizeBinary(32);
+    let binary = |t: &DataType| {
+        matches!(
+            t,
+            DataType::Binary
+                | DataType::LargeBinary
+                | DataType::BinaryView
+                | DataType::FixedSizeBinary(32)
+        )
+    };
+    let null = |of: &DataType| {
+        let null = ScalarValue::try_from(of).map_err(engine)?;
+        Ok::<_, SelectError>(lit(null))
+    };
+    let has_sha = of("sha256").is_some_and(|t| binary(&t));
+    let has_phash = of("phash").is_some_and(|t| t.is_integer());
+    let soft = of("probs").is_some_and(|t| t.is_nested());
+    Ok(Columns {
+        select: vec![
+            col("key"),
+            col("class"),
+            cast(col("confidence"), DataType::Float32).alias("confidence"),
+            if has_sha {
+                cast(col("sha256"), sha.clone())
+            } else {
+                null(&sha)?
+            }
+            .alias("sha256"),
+            if has_phash {
+                cast(col("phash"), DataType::UInt64)
+            } else {
+                null(&DataType::UInt64)?
+            }
+            .alias("phash"),
+            if soft {
+                col("probs")
+            } else {
+                null(&DataType::Boolean)?
+            }
+            .alias("probs"),
+        ],
+        soft,
+        fingerprints: has_sha || has_phash,
+    })
+}
+
+/// The Parquet objects below a folder, by name.
+async fn objects(at: &Opened, folder: &Path) -> Result<Vec<ObjectMeta>, SelectError> {
+    let url = at.key(folder);
+    let mut found: Vec<ObjectMeta> = at
+        .store
+        .list(Some(folder))
+        .try_collect()
+        .await
+        .map_err(|e| StoreError::from_object_store("list", url, &e))?;
+    found.retain(|meta| meta.location.as_ref().ends_with(".parquet"));
+    found.sort_by(|a, b| a.location.cmp(&b.location));
+    Ok(found)
+}
+
+fn add(hash: &mut Sha256, meta: &ObjectMeta) {
+    hash.update(meta.location.as_ref());
+    hash.update([0]);
+    hash.update(meta.size.to_le_bytes());
+    hash.update(meta.e_tag.as_deref().unwrap_or_default());
+    hash.update([0]);
+}
+
+fn engine(e: datafusion::error::DataFusionError) -> SelectError {
+    CatalogError::from(e).into()
+}

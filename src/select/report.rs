@@ -1,0 +1,188 @@
+//! `selection.json`: what was asked for, what came of it, class by class, and why the others were left out.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::SelectConfig;
+
+/// How many classes without candidates are named.
+const NAMED: usize = 8;
+
+/// Where a selection lies in the workspace.
+pub fn folder(id: &str) -> String {
+    format!("selections/{id}")
+}
+
+/// The whole file. Its put makes the selection visible; nothing in it depends on time or place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SelectionFile {
+    /// Its name.
+    pub id: String,
+    /// The understudy that made it.
+    pub understudy: String,
+    /// What was asked for.
+    pub config: SelectConfig,
+    /// What it was made of.
+    pub input: InputRecord,
+    /// The sums.
+    pub totals: Totals,
+    /// Rows that are left out, by the first reason that applies: invalid, threshold, duplicate, leaked, beyond-k, sampled-out.
+    pub left_out: BTreeMap<String, u64>,
+    /// Each class that has candidates.
+    pub classes: Vec<ClassRecord>,
+    /// Classes of the teacher that have none.
+    pub empty_classes: Vec<String>,
+    /// What was looked for among the held-out images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leakage: Option<LeakageRecord>,
+    /// Keys that the filter teacher chose and the other teacher has not labelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlabelled: Option<Unlabelled>,
+    /// Its Parquet objects, in order.
+    pub parts: Vec<PartRecord>,
+}
+
+/// What a selection is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// The dataset; none for foreign labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// Whose soft labels: NAME@VERSION.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<String>,
+    /// Whose class and confidence chose the rows, where another teacher's did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_teacher: Option<String>,
+    /// The foreign files, as typed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
+    /// How many objects.
+    pub files: u64,
+    /// SHA-256 of their paths, sizes and etags, and of the queries, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The sums of a selection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Labels that were looked at.
+    pub labels: u64,
+    /// Those that could be chosen.
+    pub candidates: u64,
+    /// Those that were.
+    pub rows: u64,
+    /// Rows with their copies.
+    pub copies: u64,
+}
+
+/// A class in a selection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassRecord {
+    /// Its number.
+    pub class: i64,
+    /// Its name, where the teacher is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Candidates.
+    pub available: u64,
+    /// Chosen rows.
+    pub kept: u64,
+    /// Chosen rows with their copies.
+    pub copies: u64,
+    /// The confidence down to which rows were chosen.
+    pub cut_off: f32,
+}
+
+/// What was found of the held-out images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeakageRecord {
+    /// Held-out images with a fingerprint.
+    pub held_out: u64,
+    /// Held-out images without: they were never read, or could not be.
+    pub unfingerprinted: u64,
+    /// Labels within 10 bits of a held-out image; `leakage.parquet` lists them.
+    pub near: u64,
+    /// Those of them that were dropped.
+    pub dropped: u64,
+    /// Labels without a fingerprint of their own, which cannot be compared.
+    pub unfingerprinted_labels: u64,
+}
+
+/// Keys without soft labels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlabelled {
+    /// How many.
+    pub keys: u64,
+    /// The first of them.
+    pub examples: Vec<String>,
+}
+
+/// A Parquet object of a selection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRecord {
+    /// Its name, beside `selection.json`.
+    pub file: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its rows with their copies.
+    pub copies: u64,
+}
+
+impl SelectionFile {
+    /// A few lines for people.
+    pub fn describe(&self, new: bool) -> String {
+        let t = &self.totals;
+        let thin = self.classes.iter().filter(|c| c.kept < c.copies).count();
+        let mut text = format!(
+            "{}{}: {} of {} labels chosen, {} with copies, in {} classes ({thin} filled up); left out: {}",
+            self.id,
+            if new { "" } else { " is there already" },
+            t.rows,
+            t.labels,
+            t.copies,
+            self.classes.iter().filter(|c| c.kept > 0).count(),
+            super::reasons(&self.left_out),
+        );
+        if !self.empty_classes.is_empty() {
+            let named: Vec<&str> = self
+                .empty_classes
+                .iter()
+                .take(NAMED)
+                .map(String::as_str)
+                .collect();
+            let more = self.empty_classes.len().saturating_sub(NAMED);
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            text = format!(
+                "{text}\n{} classes have no candidates: {}{more}",
+                self.empty_classes.len(),
+                named.join(", ")
+            );
+        }
+        if let Some(leakage) = &self.leakage {
+            text = format!(
+                "{text}\nleakage: {} labels within {} bits of {} held-out images, {} dropped; {} held-out images and {} labels have no fingerprint",
+                leakage.near,
+                super::REPORTED_DISTANCE,
+                leakage.held_out,
+                leakage.dropped,
+                leakage.unfingerprinted,
+                leakage.unfingerprinted_labels
+            );
+        }
+        if let Some(unlabelled) = self.unlabelled.as_ref().filter(|u| u.keys > 0) {
+            text = format!(
+                "{text}\n{} chosen keys are not labelled by {}, such as {}",
+                unlabelled.keys,
+                self.input.teacher.as_deref().unwrap_or_default(),
+                unlabelled.examples.join(", ")
+            );
+        }
+        text
+    }
+}

@@ -1,0 +1,188 @@
+//! The rows of a query → Parquet parts beside `selection.json`, one a partition, written as they come.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{SchemaRef, UInt32Type};
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use futures::TryStreamExt;
+use object_store::buffered::BufWriter;
+use parquet::arrow::AsyncArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+
+use super::columns::classes;
+use super::report::PartRecord;
+use super::sweep::workers;
+use super::{SelectError, report};
+use crate::workspace::Workspace;
+
+/// Rows of a row group: keys of 46 bytes and soft labels of 1,000 half-precision numbers are 64 MB before compression.
+const ROW_GROUP: usize = 32 * 1024;
+/// Rows of a row group without soft labels.
+const ROW_GROUP_OF_SCALARS: usize = 128 * 1024;
+
+/// Where parts go, and what they are called: `NAME-00000.parquet`.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) workspace: Workspace,
+    pub(super) id: String,
+    pub(super) name: &'static str,
+}
+
+/// A part that was written.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) record: PartRecord,
+    /// Rows, and rows with their copies, of each class.
+    classes: HashMap<i64, (u64, u64)>,
+}
+
+/// Rows, and rows with their copies, of each class in all parts.
+pub(super) fn by_class(parts: &[Part]) -> HashMap<i64, (u64, u64)> {
+    let mut all: HashMap<i64, (u64, u64)> = HashMap::new();
+    for (class, (rows, copies)) in parts.iter().flat_map(|p| &p.classes) {
+        let sums = all.entry(*class).or_default();
+        sums.0 += rows;
+        sums.1 += copies;
+    }
+    all
+}
+
+/// Runs the query and writes a part for each of its partitions that has rows. How the rows fall into partitions follows from the input
+/// alone, so the parts are the same bytes whatever the number of threads.
+pub(super) async fn parts(frame: DataFrame, target: &Target) -> Result<Vec<Part>, SelectError> {
+    let query = |source: DataFusionError| SelectError::Query {
+        file: format!("{}.sql", target.name),
+        source,
+    };
+    let mut partitions: Vec<_> = frame
+        .execute_stream_partitioned()
+        .await
+        .map_err(query)?
+        .into_iter()
+        .enumerate()
+        .collect();
+    partitions.reverse();
+    let queue = Arc::new(Mutex::new(partitions));
+    let tasks: Vec<_> = (0..workers())
+        .map(|_| {
+            let (queue, target) = (Arc::clone(&queue), target.clone());
+            tokio::spawn(async move {
+                let mut written = Vec::new();
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                    let Some((partition, mut rows)) = next else {
+                        return Ok::<_, SelectError>(written);
+                    };
+                    let mut writer = None;
+                    while let Some(batch) =
+                        rows.try_next().await.map_err(|source| SelectError::Query {
+                            file: format!("{}.sql", target.name),
+                            source,
+                        })?
+                    {
+                        if batch.num_rows() == 0 {
+                            continue;
+                        }
+                        let writer = match &mut writer {
+                            Some(writer) => writer,
+                            None => writer.insert(Writer::new(&target, partition, batch.schema())?),
+                        };
+                        writer.write(&batch).await?;
+                    }
+                    if let Some(writer) = writer {
+                        written.push((partition, writer.finish().await?));
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut written = Vec::new();
+    for task in tasks {
+        written.extend(task.await??);
+    }
+    written.sort_by_key(|(partition, _)| *partition);
+    Ok(written.into_iter().map(|(_, part)| part).collect())
+}
+
+/// A part that is being written.
+struct Writer {
+    writer: AsyncArrowWriter<BufWriter>,
+    part: Part,
+}
+
+impl Writer {
+    fn new(target: &Target, partition: usize, schema: SchemaRef) -> Result<Self, ParquetError> {
+        let file = format!("{}-{partition:05}.parquet", target.name);
+        let place = format!("{}/{file}", report::folder(&target.id));
+        let path = target.workspace.path(&place);
+        let soft = schema
+            .field_with_name("probs")
+            .is_ok_and(|f| f.data_type().is_nested());
+        let probs = [
+            "probs.list.item",
+            "probs.list.item.p",
+            "probs.list.item.class",
+        ];
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+            .set_created_by(format!("understudy {}", env!("CARGO_PKG_VERSION")))
+            .set_column_dictionary_enabled(ColumnPath::from("key"), false)
+            .set_column_dictionary_enabled(ColumnPath::from("confidence"), false)
+            .set_max_row_group_row_count(Some(if soft {
+                ROW_GROUP
+            } else {
+                ROW_GROUP_OF_SCALARS
+            }));
+        for path in probs {
+            let path = ColumnPath::from(path.split('.').map(str::to_owned).collect::<Vec<_>>());
+            properties = properties.set_column_dictionary_enabled(path, false);
+        }
+        let upload = BufWriter::new(Arc::clone(&target.workspace.at.store), path);
+        Ok(Self {
+            writer: AsyncArrowWriter::try_new(upload, schema, Some(properties.build()))?,
+            part: Part {
+                record: PartRecord {
+                    file,
+                    rows: 0,
+                    copies: 0,
+                },
+                classes: HashMap::new(),
+            },
+        })
+    }
+
+    async fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.part.count(batch);
+        self.writer.write(batch).await
+    }
+
+    async fn finish(self) -> Result<Part, ParquetError> {
+        self.writer.close().await?;
+        Ok(self.part)
+    }
+}
+
+impl Part {
+    fn count(&mut self, batch: &RecordBatch) {
+        self.record.rows += batch.num_rows() as u64;
+        let column = |name| batch.column_by_name(name);
+        let copies = column("copies").and_then(|c| c.as_primitive_opt::<UInt32Type>());
+        let classes = column("class").and_then(|c| classes(c).ok());
+        let (Some(copies), Some(classes)) = (copies, classes) else {
+            return;
+        };
+        for (class, copies) in classes.iter().zip(copies) {
+            let copies = u64::from(copies.unwrap_or(0));
+            self.record.copies += copies;
+            let sums = self.classes.entry(class.unwrap_or(-1)).or_default();
+            sums.0 += 1;
+            sums.1 += copies;
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! Selections: equal to what real DuckDB chooses, the same whatever the files and threads, and explained.
+
+use std::collections::BTreeMap;
+
+use crate::support::{Place, colour, differing, files, jpeg, python};
+
+/// Labels of another system, with ties, rows at exactly 0.3f32, nulls, NaN, one-row classes; cut into `n` files. Gives the folder.
+fn foreign(place: &Place, name: &str, n: u32) -> String {
+    let folder = place.path(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    python(
+        r#"
+import sys, numpy as np, pyarrow as pa, pyarrow.parquet as pq
+out, files = sys.argv[1], int(sys.argv[2])
+rng = np.random.default_rng(7)
+n = 20000
+classes = np.minimum(rng.zipf(1.4, n), 60).astype(np.int32) * 3 - 5
+conf = rng.random(n).astype(np.float32)
+conf[::3] = np.round(conf[::3] * 20) / 20           # many ties
+conf[::50] = np.float32(0.3)
+conf[7::501] = np.nan
+classes[11] = 9999                                   # a class of one row
+conf[11] = 0.9
+classes[12:15], conf[12:15] = 8888, 0.1              # a class without candidates
+mask = np.zeros(n, bool); mask[5::401] = True
+keys = np.array([f"s3://bucket/{i * 7919 % 100003:06}.jpg" for i in range(n)])
+order = rng.permutation(n)
+for f in range(files):
+    part = np.sort(order[f::files]) if files > 1 else np.arange(n)
+    t = pa.table({"key": keys[part], "class": classes[part], "confidence": pa.array(conf[part].astype(np.float64), mask=mask[part])})
+    pq.write_table(t, f"{out}/part-{f:02}.parquet", row_group_size=1500)
+"#,
+        &[&folder.display().to_string(), &n.to_string()],
+    );
+    folder.display().to_string()
+}
+
+fn select(place: &Place, name: &str, labels: &str, more: &[&str]) -> serde_json::Value {
+    let mut args = vec!["select", "--name", name, "--labels", labels, "--json"];
+    args.extend(more);
+    serde_json::from_str(&place.ok(&args)).unwrap()
+}
+
+/// What DuckDB says of a selection: the rows it chooses itself less those of the selection and the other way round, and the figures of the copies.
+fn compared_with_duckdb(place: &Place, name: &str, labels: &str, k: u64) -> String {
+    python(
+        r#"
+import sys, duckdb
+labels, selection, k = sys.argv[1], sys.argv[2], int(sys.argv[3])
+duckdb.sql(f"""create table ours as select key, class, confidence, copies, "rank" from read_parquet('{selection}/part-*.parquet')""")
+duckdb.sql(f"""create table theirs as
+with c as (select key, class, confidence::float as confidence from read_parquet('{labels}/*.parquet')
+           where confidence is not null and not isnan(confidence) and confidence::float > 0.3::float),
+     r as (select *, row_number() over (partition by class order by confidence desc, key) as n, rank() over (partition by class order by confidence desc) as "rank" from c)
+select key, class, confidence, "rank" from r where n <= {k}""")
+q = lambda s: duckdb.sql(s).fetchall()[0][0]
+print(q("select count(*) from ours"), q("select count(*) from theirs"),
+      q('select count(*) from (select key, class, confidence, "rank" from ours except select * from theirs)'),
+      q('select count(*) from (select * from theirs except select key, class, confidence, "rank" from ours)'),
+      q(f"select count(*) from (select class, sum(copies) s, count(*) n, min(copies) a, max(copies) b from ours group by class) where s <> {k} or a <> {k} // n or b > {k} // n + 1"))
+"#,
+        &[
+            labels,
+            &place
+                .path("w/selections")
+                .join(name)
+                .display()
+                .to_string(),
+            &k.to_string(),
+        ],
+    )
+    .trim()
+    .to_owned()
+}
+
+fn prepared() -> Place {
+    let place = Place::new();
+    place.ok(&["init"]);
+    place
+}
+
+#[test]
+fn the_exact_selection_is_duckdbs_for_any_k() {
+    let place = prepared();
+    let labels = foreign(&place, "labels", 4);
+    for k in [1, 2, 7, 100, 3000, 50_000] {
+        let name = format!("k{k}");
+        let glob = format!("{labels}/*.parquet");
+        let json = select(&place, &name, &glob, &["--per-class", &k.to_string()]);
+        let compared = compared_with_duckdb(&place, &name, &labels, k);
+        let rows = json["totals"]["rows"].as_u64().unwrap();
+        assert_eq!(compared, format!("{rows} {rows} 0 0 0"), "K = {k}");
+        let left_out: u64 = json["left_out"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|n| n.as_u64().unwrap())
+            .sum();
+        assert_eq!(rows + left_out, 20_000, "{json}");
+        // 50 rows without a confidence and 40 with NaN; one is both.
+        assert_eq!(json["left_out"]["invalid"], 89, "{}", json["left_out"]);
+    }
+}
+
+#[test]
+fn the_rows_are_the_same_for_any_files_and_the_bytes_for_any_threads() {
+    let place = prepared();
+    let rows = |name: &str| -> BTreeMap<String, String> {
+        let folder = place.path("w/selections").join(name);
+        let glob = format!("{}/part-*.parquet", folder.display());
+        let csv = python(
+            r#"
+import sys, duckdb
+for r in duckdb.sql(f"select * from read_parquet('{sys.argv[1]}') order by key").fetchall(): print(*r)
+"#,
+            &[&glob],
+        );
+        csv.lines()
+            .map(|l| l.split_once(' ').unwrap())
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect()
+    };
+    let flags = ["--per-class", "300", "--seed", "5"];
+    let mut seen = Vec::new();
+    for n in [1, 3, 13] {
+        let labels = foreign(&place, &format!("labels-{n}"), n);
+        let name = format!("files-{n}");
+        select(&place, &name, &format!("{labels}/*.parquet"), &flags);
+        seen.push(rows(&name));
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0], seen[2]);
+    let labels = format!("{}/*.parquet", place.path("labels-13").display());
+    let parts = |threads: &str, workspace: &str| {
+        let at = place.path(workspace).display().to_string();
+        place.ok(&["init", "--workspace", &at]);
+        let mut args = vec![
+            "select",
+            "--name",
+            "x",
+            "--labels",
+            &labels,
+            "--workspace",
+            &at,
+        ];
+        args.extend(flags);
+        let output = place
+            .command(&args)
+            .env("TOKIO_WORKER_THREADS", threads)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        files(&place.path(workspace).join("selections"))
+    };
+    let one = parts("1", "w1");
+    assert_eq!(differing(&one, &parts("4", "w4")), Vec::<String>::new());
+    let other = select(
+        &place,
+        "other-seed",
+        &labels,
+        &["--per-class", "300", "--seed", "6"],
+    );
+    assert_eq!(other["totals"]["copies"].as_u64(), Some(300 * 61));
+    assert_ne!(rows("other-seed"), seen[0], "the seed changed nothing");
+}
+
+#[test]
+fn a_second_selection_of_the_name_is_a_no_op_or_a_clear_error() {
+    let place = prepared();
+    let labels = format!("{}/*.parquet", foreign(&place, "labels", 2));
+    select(&place, "s", &labels, &["--per-class", "50"]);
+    let before = files(&place.path("w/selections"));
+    select(&place, "s", &labels, &["--per-class", "50"]);
+    assert_eq!(
+        differing(&before, &files(&place.path("w/selections"))),
+        Vec::<String>::new()
+    );
+    let (code, text) = place.fails(&["select", "--name", "s", "--labels", &labels]);
+    assert_eq!(code, 2);
+    assert!(text.contains("another configuration"), "{text}");
+    foreign(&place, "labels", 3);
+    let (code, text) = place.fails(&[
+        "select",
+        "--name",
+        "s",
+        "--labels",
+        &labels,
+        "--per-class",
+        "50",
+    ]);
+    assert_eq!(code, 2);
+    assert!(text.contains("new ones"), "{text}");
+    assert_eq!(
+        differing(&before, &files(&place.path("w/selections"))),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn fractions_intervals_balance_and_the_histogram_do_what_they_say() {
+    let place = prepared();
+    let labels = format!("{}/*.parquet", foreign(&place, "labels", 2));
+    let whole = select(
+        &place,
+        "whole",
+        &labels,
+        &["--per-class", "400", "--balance", "none"],
+    );
+    assert_eq!(whole["totals"]["rows"], whole["totals"]["copies"]);
+    let sixteenth = select(
+        &place,
+        "f",
+        &labels,
+        &["--per-class", "400", "--fraction", "1/16"],
+    );
+    for class in sixteenth["classes"].as_array().unwrap() {
+        let n = class["available"].as_u64().unwrap().min(400) as f64;
+        let kept = ((n / 16.0).round() as u64).max(u64::from(n > 0.0));
+        assert_eq!(
+            (class["kept"].as_u64(), class["copies"].as_u64()),
+            (Some(kept), Some(25))
+        );
+    }
+    let interval = select(
+        &place,
+        "i",
+        &labels,
+        &["--interval", "0.3:0.4", "--per-interval", "100"],
+    );
+    assert_eq!(
+        (&interval["totals"]["rows"], &interval["totals"]["copies"]),
+        (&100.into(), &100.into())
+    );
+    let last = select(
+        &place,
+        "j",
+        &labels,
+        &["--interval", "0.9:1", "--per-interval", "100000"],
+    );
+    assert_eq!(last["totals"]["rows"], last["totals"]["candidates"]);
+    let bins = select(
+        &place,
+        "h",
+        &labels,
+        &["--per-class", "400", "--method", "histogram"],
+    );
+    let exact = whole["classes"].as_array().unwrap().iter();
+    for (bins, exact) in bins["classes"].as_array().unwrap().iter().zip(exact) {
+        assert_eq!(bins["available"], exact["available"]);
+        let (kept, copies) = (
+            bins["kept"].as_f64().unwrap(),
+            bins["copies"].as_f64().unwrap(),
+        );
+        // About K, not exactly.
+        assert!((copies - 400.0).abs() < 100.0, "{bins}");
+        assert!(kept <= bins["available"].as_f64().unwrap());
+    }
+}
+
+#[test]
+fn every_row_that_is_left_out_is_listed_with_its_reason() {
+    let place = prepared();
+    let labels = format!("{}/*.parquet", foreign(&place, "labels", 2));
+    let json = select(&place, "s", &labels, &["--per-class", "50", "--explain"]);
+    let glob = place.path("w/selections/s/left_out-*.parquet");
+    let listed = python(
+        r#"
+import sys, duckdb
+print(duckdb.sql(f"select reason, count(*) n from read_parquet('{sys.argv[1]}') group by 1 order by 1").fetchall())
+"#,
+        &[&glob.display().to_string()],
+    );
+    let counted: Vec<String> = json["left_out"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(reason, n)| format!("('{reason}', {n})"))
+        .collect();
+    let mut counted = counted;
+    counted.sort();
+    assert_eq!(listed.trim(), format!("[{}]", counted.join(", ")));
+}
+
+#[test]
+fn labels_of_a_dataset_keep_their_soft_labels_and_lose_duplicates_and_leaks() {
+    let place = Place::with_teacher();
+    for n in 0..30 {
+        place.put(&format!("{n:02}.jpg"), &jpeg(colour(n).0, n));
+    }
+    // Two more of the same bytes, and one that is held out.
+    place.put("00-again.jpg", &jpeg(colour(0).0, 0));
+    place.put("00-once-more.jpg", &jpeg(colour(0).0, 0));
+    place.label(&[]);
+    let held_out = place.path("held-out");
+    std::fs::create_dir(&held_out).unwrap();
+    std::fs::write(held_out.join("a.jpg"), jpeg(colour(1).0, 1)).unwrap();
+    std::fs::write(held_out.join("broken.jpg"), b"").unwrap();
+    place.ok(&[
+        "label",
+        "--dataset",
+        "test",
+        "--source",
+        &held_out.display().to_string(),
+        "--teacher",
+        "tiny",
+    ]);
+    let json: serde_json::Value = serde_json::from_str(&place.ok(&[
+        "select",
+        "--name",
+        "s",
+        "--dataset",
+        "d",
+        "--teacher",
+        "tiny",
+        "--exclude",
+        "test",
+        "--max-distance",
+        "0",
+        "--threshold",
+        "0.2",
+        "--per-class",
+        "20",
+        "--json",
+    ]))
+    .unwrap();
+    assert_eq!(json["left_out"]["duplicate"], 2, "{json}");
+    assert!(json["left_out"]["leaked"].as_u64().unwrap() >= 1, "{json}");
+    assert_eq!(json["leakage"]["held_out"], 2);
+    let glob = place.path("w/selections/s/part-*.parquet");
+    let labels = place.path("w/labels/dataset=d/teacher=tiny@1/*.parquet");
+    let out = python(
+        r#"
+import sys, duckdb
+q = f"""select count(*), min(len(s.probs)), bool_and(s.probs = l.probs), bool_and(s.class = l.class)
+from read_parquet('{sys.argv[1]}') s join read_parquet('{sys.argv[2]}', hive_partitioning=false) l using (key)"""
+print(*duckdb.sql(q).fetchall()[0])
+"#,
+        &[&glob.display().to_string(), &labels.display().to_string()],
+    );
+    assert_eq!(
+        out.trim(),
+        format!("{} 4 True True", json["totals"]["rows"])
+    );
+    assert_eq!(json["empty_classes"], serde_json::json!(["dark"]));
+}
+
+#[test]
+fn wrong_selections_are_named() {
+    let place = Place::with_teacher();
+    place.put("a.jpg", &jpeg(colour(0).0, 0));
+    place.label(&[]);
+    let images = place.images();
+    for (args, code, text) in [
+        (
+            vec!["--dataset", "d", "--teacher", "tinny"],
+            3,
+            "did you mean `tiny`",
+        ),
+        (
+            vec!["--dataset", "e", "--teacher", "tiny"],
+            3,
+            "there are no labels",
+        ),
+        (
+            vec!["--dataset", "d", "--teacher", "tiny", "--threshold", "1.5"],
+            2,
+            "`select.threshold` is 1.5",
+        ),
+        (
+            vec!["--dataset", "d", "--teacher", "tiny", "--exclude", "tset"],
+            3,
+            "no dataset `tset`",
+        ),
+        (
+            vec!["--dataset", "d", "--teacher", "tiny", "--threshold", "0.99"],
+            3,
+            "no label is left of 1: 1 threshold",
+        ),
+        (
+            vec!["--dataset", "d", "--teacher", "tiny", "--queries", &images],
+            2,
+            "candidates.sql",
+        ),
+        (
+            vec!["--labels", "/nowhere/*.parquet"],
+            3,
+            "there are no labels in `/nowhere",
+        ),
+        (vec!["--dataset", "d"], 2, "--teacher"),
+        (
+            vec!["--dataset", "d", "--teacher", "tiny", "--fraction", "2"],
+            2,
+            "`select.fraction` is 2",
+        ),
+    ] {
+        let mut all = vec!["select", "--name", "s"];
+        all.extend(args);
+        let (found, said) = place.fails(&all);
+        assert_eq!(found, code, "{said}");
+        assert!(said.contains(text), "{said}");
+    }
+    assert!(!place.path("w/selections").exists());
+}
+
+#[test]
+fn selections_leaks_and_churn_are_sql() {
+    let place = Place::with_teacher();
+    for n in 0..12 {
+        place.put(&format!("{n:02}.jpg"), &jpeg(colour(n).0, n));
+    }
+    place.label(&[]);
+    assert_eq!(place.number("SELECT count(*) FROM selections"), 0);
+    place.ok(&[
+        "select",
+        "--name",
+        "s",
+        "--dataset",
+        "d",
+        "--teacher",
+        "tiny",
+        "--threshold",
+        "0.2",
+        "--per-class",
+        "3",
+    ]);
+    assert_eq!(
+        place.number("SELECT count(*) FROM selections WHERE selection = 's'"),
+        9
+    );
+    let classes =
+        place.sql("SELECT label, available, kept, copies FROM selection_classes ORDER BY class");
+    assert_eq!(classes[0]["label"], "red");
+    assert_eq!(
+        (&classes[0]["available"], &classes[0]["kept"]),
+        (&4.into(), &3.into())
+    );
+    let row = &place.sql(
+        "SELECT soft_label(probs, 2) AS top, class, round(entropy(probs) - entropy, 3) AS apart FROM labels LIMIT 1",
+    )[0];
+    assert_eq!(row["top"].as_array().unwrap().len(), 2);
+    assert_eq!(row["top"][0]["class"], row["class"]);
+    assert!(row["apart"].as_f64().unwrap().abs() < 0.01);
+    // The same model with its channels swapped: what was red is blue.
+    let swapped = crate::support::onnx::Model::default();
+    let (onnx, toml) = (place.path("model.onnx"), place.path("bgr.toml"));
+    std::fs::write(
+        &toml,
+        swapped
+            .teacher_toml()
+            .replace("[preprocess]", "[preprocess]\nchannels = \"bgr\""),
+    )
+    .unwrap();
+    let (onnx, toml) = (onnx.display().to_string(), toml.display().to_string());
+    place.ok(&[
+        "teachers", "add", "bgr", "--model", &onnx, "--config", &toml,
+    ]);
+    place.ok(&["label", "--dataset", "d", "--teacher", "bgr"]);
+    let churn: Vec<String> = place
+        .sql("SELECT \"from\", \"to\", images FROM churn('tiny@1', 'bgr@1') ORDER BY \"from\"")
+        .iter()
+        .map(|r| {
+            format!(
+                "{} {} {}",
+                r["from"].as_str().unwrap(),
+                r["to"].as_str().unwrap(),
+                r["images"]
+            )
+        })
+        .collect();
+    assert_eq!(churn, ["blue red 4", "green green 4", "red blue 4"]);
+}
+
+#[test]
+fn one_teacher_may_filter_and_another_label() {
+    let place = Place::with_teacher();
+    for n in 0..12 {
+        place.put(&format!("{n:02}.jpg"), &jpeg(colour(n).0, n));
+    }
+    place.label(&[]);
+    place.add_teacher(
+        "other",
+        &crate::support::onnx::Model {
+            probabilities: true,
+            ..Default::default()
+        },
+    );
+    // The other teacher has not seen two of the images.
+    place.ok(&["label", "--dataset", "d", "--teacher", "other"]);
+    for n in 12..14 {
+        place.put(&format!("{n:02}.jpg"), &jpeg(colour(n).0, n));
+    }
+    place.label(&[]);
+    let json: serde_json::Value = serde_json::from_str(&place.ok(&[
+        "select",
+        "--name",
+        "s",
+        "--dataset",
+        "d",
+        "--teacher",
+        "other",
+        "--filter-teacher",
+        "tiny",
+        "--threshold",
+        "0.2",
+        "--per-class",
+        "10",
+        "--json",
+    ]))
+    .unwrap();
+    assert_eq!(json["totals"]["rows"], 12, "{json}");
+    assert_eq!(json["unlabelled"]["keys"], 2);
+    let example = json["unlabelled"]["examples"][0].as_str().unwrap();
+    assert!(example.ends_with("12.jpg"), "{example}");
+}
