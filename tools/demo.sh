@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo: a workspace, a teacher, labels, and what is in them. `make demo` calls it and sets UNDERSTUDY (the executable) and CACHE.
+# The demo: a workspace, a teacher, labels and what is in them, a selection. `make demo` calls it and sets UNDERSTUDY (the executable) and CACHE.
 set -euo pipefail
 : "${UNDERSTUDY:?is not set; run \`make demo\`}" "${CACHE:?is not set; run \`make demo\`}"
 cd "$(dirname "$0")/.."
@@ -29,5 +29,7 @@ understudy label --dataset photos --source "file://$CACHE/demo/photos" --teacher
 understudy sql "SELECT regexp_replace(key, '.*/', '') AS photo, label, round(confidence, 3) AS p, second_label
 FROM labels ORDER BY confidence DESC, key LIMIT 12"
 understudy sql "SELECT regexp_replace(key, '.*/', '') AS photo, stage, reason, detail FROM rejects ORDER BY key"
-printf '\nThe labels are ordinary Parquet:\n'
-find "$workspace/labels" -name '*.parquet'
+understudy select --name first --dataset photos --teacher lite0 --per-class 3
+understudy sql "SELECT label, available, kept, copies, round(cut_off, 3) AS cut_off FROM selection_classes ORDER BY available DESC, label"
+printf '\nLabels and selections are ordinary Parquet:\n'
+(cd "$workspace" && find labels selections -name '*.parquet' | sort)

@@ -56,6 +56,22 @@ pub(super) fn is_leaked(leaked: Arc<Leaked>) -> ScalarUDF {
     })
 }
 
+/// `is_decided_by_key(class, confidence)`: whether the second pass has to see the row's key.
+pub(super) fn is_decided_by_key(choice: &Arc<Choice>) -> ScalarUDF {
+    // Not held beyond the pass: the choice is completed after it.
+    let choice = Arc::downgrade(choice);
+    function("is_decided_by_key", 2, DataType::Boolean, move |args| {
+        let gone = || DataFusionError::Internal("the pass is over".into());
+        let choice = choice.upgrade().ok_or_else(gone)?;
+        let (classes, confidences) = (classes(&args[0])?, confidences(&args[1])?);
+        let answers = (0..classes.len()).map(|i| {
+            let valid = classes.is_valid(i) && confidences.is_valid(i);
+            Some(valid && choice.is_decided_by_key(classes.value(i), confidences.value(i)))
+        });
+        Ok(Arc::new(answers.collect::<BooleanArray>()))
+    })
+}
+
 /// How rows are chosen: exactly, or as the paper's published code does it.
 #[derive(Debug)]
 pub(super) enum Chosen {

@@ -61,8 +61,11 @@ impl SelectJob {
         let queries = Queries::read(self.queries.as_deref())?;
         let context = catalog::selection_context(workspace, PARTITIONS)?;
         let mut input = self.labels.open(workspace, &self.storage, &context).await?;
-        let soft = input.soft && self.config.targets == Targets::Soft;
-        catalog::read_lazily(&context, soft, input.targets.is_some());
+        let (lazily, sort_joins) = (
+            input.soft && self.config.targets == Targets::Soft,
+            input.targets.is_some(),
+        );
+        catalog::read_lazily(&context, lazily, sort_joins);
         let mut hash = Sha256::new();
         hash.update(&input.record.sha256);
         queries.all.values().for_each(|text| hash.update(text));
@@ -74,6 +77,8 @@ impl SelectJob {
             job: self,
             workspace,
             context,
+            lazily,
+            sort_joins,
             queries,
             knows: Knows {
                 duplicates: !self.config.keep_duplicates && input.fingerprints,
@@ -137,6 +142,9 @@ pub(super) struct Run<'a> {
     pub(super) job: &'a SelectJob,
     pub(super) workspace: &'a Workspace,
     pub(super) context: SessionContext,
+    /// As [`catalog::read_lazily`] has them for the rows that are written.
+    lazily: bool,
+    sort_joins: bool,
     queries: Queries,
     pub(super) knows: Knows,
 }
@@ -366,15 +374,21 @@ impl Run<'_> {
             let choice = Arc::clone(&choice);
             move || Order::new(&choice)
         };
+        self.context
+            .register_udf(functions::is_decided_by_key(&choice));
+        // The keys that decide are few: the others are not read.
+        catalog::read_lazily(&self.context, true, false);
         let frame = self.query("order.sql").await?;
         let orders = sweep(frame, make, step).await.map_err(failed)?;
         let mut all = Order::new(&choice);
         orders.into_iter().for_each(|o| all.merge(o));
+        catalog::read_lazily(&self.context, self.lazily, self.sort_joins);
         let found = all.finish().map_err(|NotFound| SelectError::NotDistinct {
             chosen: 0,
             expected,
         })?;
-        // The workers are done, and with them their shares of it.
+        // The workers are done, and with them their shares of it; the function is forgotten.
+        self.context.deregister_udf("is_decided_by_key");
         let mut choice = Arc::into_inner(choice)
             .ok_or_else(|| failed(DataFusionError::Internal("a worker is still there".into())))?;
         choice.complete(found);

@@ -23,6 +23,7 @@ pub mod input;
 pub mod job;
 mod leakage;
 mod queries;
+mod ranks;
 pub mod report;
 mod sweep;
 mod topk;

@@ -6,12 +6,13 @@
 //! rank and its copies, so that the rows are the same for any number of threads, partitions and files. Pass 1 must see all rows
 //! before pass 2 begins, and pass 2 before the first row is chosen.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::hash::{NotFound, Quantile, seeded_hash};
+use super::ranks::{ClassIndex, Ranks};
 
 /// How classes are evened out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,7 +72,8 @@ fn bits(confidence: f32) -> u32 {
 #[derive(Debug)]
 pub(super) struct Tally {
     per_class: usize,
-    classes: HashMap<i64, Best>,
+    index: ClassIndex,
+    classes: Vec<(i64, Best)>,
     /// Rows left out, by reason.
     pub(super) left_out: BTreeMap<String, u64>,
 }
@@ -128,17 +130,24 @@ impl Tally {
     pub(super) fn new(rules: &Rules) -> Self {
         Self {
             per_class: usize::try_from(rules.per_class).unwrap_or(usize::MAX),
-            classes: HashMap::new(),
+            index: ClassIndex::default(),
+            classes: Vec::new(),
             left_out: BTreeMap::new(),
         }
     }
 
+    fn class(&mut self, class: i64) -> &mut Best {
+        let number = self.index.number(class);
+        if number == self.classes.len() {
+            self.classes.push((class, Best::default()));
+        }
+        &mut self.classes[number].1
+    }
+
     /// A candidate.
     pub(super) fn push(&mut self, class: i64, confidence: f32) {
-        self.classes
-            .entry(class)
-            .or_default()
-            .push(bits(confidence), self.per_class);
+        let per_class = self.per_class;
+        self.class(class).push(bits(confidence), per_class);
     }
 
     /// A row that is left out.
@@ -152,12 +161,13 @@ impl Tally {
     }
 
     pub(super) fn merge(&mut self, other: Self) {
+        let per_class = self.per_class;
         for (class, theirs) in other.classes {
-            let ours = self.classes.entry(class).or_default();
+            let ours = self.class(class);
             ours.available += theirs.available;
             ours.top.extend(theirs.top);
             ours.note_dropped(theirs.dropped.0, theirs.dropped.1);
-            ours.trim(self.per_class);
+            ours.trim(per_class);
         }
         for (reason, rows) in other.left_out {
             *self.left_out.entry(reason).or_insert(0) += rows;
@@ -174,8 +184,6 @@ impl Tally {
             .into_iter()
             .map(|(class, mut best)| {
                 best.trim(per_class);
-                best.top.sort_unstable_by(|a, b| b.cmp(a));
-                best.top.shrink_to_fit();
                 ClassChoice::new(class, best, rules)
             })
             .collect();
@@ -187,9 +195,12 @@ impl Tally {
             overall_hash: None,
             index: classes
                 .iter()
-                .enumerate()
-                .map(|(i, c)| (c.class, i))
-                .collect(),
+                .fold(ClassIndex::default(), |mut index, class| {
+                    index.number(class.class);
+                    index
+                }),
+            cuts: classes.iter().map(|c| c.top.last().unwrap_or(0)).collect(),
+            extras: classes.iter().map(|c| (c.base, c.extra_hash)).collect(),
             classes,
         }
     }
@@ -203,8 +214,8 @@ pub(super) struct ClassChoice {
     pub(super) available: u64,
     /// Rows that are chosen.
     kept: u64,
-    /// The confidences of the best K, falling.
-    top: Vec<u32>,
+    /// The confidences of the best K.
+    top: Ranks,
     /// Copies of every chosen row.
     base: u32,
     /// How many chosen rows get one more.
@@ -221,10 +232,11 @@ pub(super) struct ClassChoice {
 
 impl ClassChoice {
     fn new(class: i64, best: Best, rules: &Rules) -> Self {
-        let cut = best.top.last().copied().unwrap_or(0);
-        let at_cut = best.top.len() - best.top.partition_point(|c| *c > cut);
-        let tie = (best.dropped.1 > 0 && best.dropped.0 == cut).then_some(at_cut as u64);
-        let kept = rules.sampled(best.top.len() as u64);
+        let top = Ranks::new(best.top);
+        let cut = top.last().unwrap_or(0);
+        let at_cut = (top.len() - top.higher(cut)) as u64;
+        let tie = (best.dropped.1 > 0 && best.dropped.0 == cut).then_some(at_cut);
+        let kept = rules.sampled(top.len() as u64);
         let (base, extra) = match rules.balance {
             Balance::Duplicate if kept > 0 => {
                 let target = rules.target().max(kept);
@@ -236,7 +248,7 @@ impl ClassChoice {
             class,
             available: best.available,
             kept,
-            top: best.top,
+            top,
             base,
             extra,
             tie,
@@ -248,7 +260,7 @@ impl ClassChoice {
 
     /// The confidence down to which rows are chosen.
     pub(super) fn cut_off(&self) -> f32 {
-        f32::from_bits(self.top.last().copied().unwrap_or(0))
+        f32::from_bits(self.top.last().unwrap_or(0))
     }
 
     fn is_sampled(&self) -> bool {
@@ -256,17 +268,27 @@ impl ClassChoice {
     }
 
     fn needs_keys(&self) -> bool {
-        self.tie.is_some() || self.extra > 0 || self.is_sampled()
+        self.tie.is_some() || self.needs_hashes()
+    }
+
+    fn needs_hashes(&self) -> bool {
+        self.extra > 0 || self.is_sampled()
+    }
+
+    /// Whether the key of a row decides anything.
+    fn is_decided_by_key(&self, confidence: u32) -> bool {
+        let cut = self.top.last().unwrap_or(0);
+        confidence == cut && self.tie.is_some() || confidence >= cut && self.needs_hashes()
     }
 
     /// Whether a row is among the best K.
     fn is_best(&self, confidence: u32, key: &str) -> bool {
         match self.top.last() {
             None => false,
-            Some(cut) if confidence == *cut => {
+            Some(cut) if confidence == cut => {
                 self.tie.is_none() || self.tie_key.as_deref().is_some_and(|last| key <= last)
             }
-            Some(cut) => confidence > *cut,
+            Some(cut) => confidence > cut,
         }
     }
 }
@@ -309,20 +331,20 @@ impl Order {
 
     /// A candidate.
     pub(super) fn push(&mut self, class: i64, confidence: f32, key: &str) {
-        let Some(i) = self.choice.index.get(&class) else {
+        let Some(i) = self.choice.index.get(class) else {
             return;
         };
         if let Some(overall) = &mut self.overall {
             overall.push(seeded_hash(self.choice.rules.seed, key));
             return;
         }
-        let (known, order) = (&self.choice.classes[*i], &mut self.classes[*i]);
-        let (confidence, cut) = (bits(confidence), known.top.last().copied().unwrap_or(0));
-        if !known.needs_keys() || confidence < cut {
+        let (known, order) = (&self.choice.classes[i], &mut self.classes[i]);
+        let confidence = bits(confidence);
+        if !known.is_decided_by_key(confidence) {
             return;
         }
         if let Some(most) = known.tie
-            && confidence == cut
+            && known.top.last() == Some(confidence)
         {
             // Hashes of tied rows wait until it is known which of them are in.
             order.tied.insert(key.to_owned());
@@ -414,7 +436,11 @@ pub(super) struct Choice {
     overall_hash: Option<u64>,
     /// By class.
     pub(super) classes: Vec<ClassChoice>,
-    index: HashMap<i64, usize>,
+    index: ClassIndex,
+    /// What every row asks, side by side: each class's cut-off,
+    cuts: Vec<u32>,
+    /// and its rows' copies, with the hash up to which a row gets one more.
+    extras: Vec<(u32, Option<u64>)>,
 }
 
 impl Choice {
@@ -449,38 +475,53 @@ impl Choice {
             class.sample_hash = found.sample;
             class.extra_hash = found.extra;
         }
+        self.extras = self
+            .classes
+            .iter()
+            .map(|c| (c.base, c.extra_hash))
+            .collect();
         self.overall_hash = found.overall;
     }
 
-    fn class(&self, class: i64) -> Option<&ClassChoice> {
-        self.index.get(&class).map(|i| &self.classes[*i])
+    /// Whether the second pass has to see a candidate's key.
+    pub(super) fn is_decided_by_key(&self, class: i64, confidence: f32) -> bool {
+        let class = self.index.get(class).map(|i| &self.classes[i]);
+        class.is_some_and(|c| self.is_sampled() || c.is_decided_by_key(bits(confidence)))
     }
 
     /// Whether a candidate is chosen.
     pub(super) fn is_chosen(&self, class: i64, confidence: f32, key: &str) -> bool {
-        self.class(class).is_some_and(|c| {
+        let Some(i) = self.index.get(class) else {
+            return false;
+        };
+        if bits(confidence) < self.cuts[i] {
+            return false;
+        }
+        let is_plain = bits(confidence) > self.cuts[i]
+            && self.rules.fraction >= 1.0
+            && self.overall_hash.is_none();
+        is_plain || {
+            let c = &self.classes[i];
             let within = |last: Option<u64>| {
                 last.is_none_or(|last| seeded_hash(self.rules.seed, key) <= last)
             };
             c.is_best(bits(confidence), key) && within(c.sample_hash) && within(self.overall_hash)
-        })
+        }
     }
 
     /// 1 and the number of more confident candidates of the class, as SQL's `rank()`; of the best K alone.
     pub(super) fn rank(&self, class: i64, confidence: f32) -> Option<u32> {
-        let top = &self.class(class)?.top;
-        let confidence = bits(confidence);
-        Some(top.partition_point(|c| *c > confidence) as u32 + 1)
+        let top = &self.classes[self.index.get(class)?].top;
+        Some(top.higher(bits(confidence)) as u32 + 1)
     }
 
     /// Copies of a chosen row.
     pub(super) fn copies(&self, class: i64, key: &str) -> u32 {
-        let Some(c) = self.class(class) else {
+        let Some(i) = self.index.get(class) else {
             return 0;
         };
-        let more = c
-            .extra_hash
-            .is_some_and(|last| seeded_hash(self.rules.seed, key) <= last);
-        c.base + u32::from(more)
+        let (base, extra_hash) = self.extras[i];
+        let more = extra_hash.is_some_and(|last| seeded_hash(self.rules.seed, key) <= last);
+        base + u32::from(more)
     }
 }

@@ -16,6 +16,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
 use super::columns::classes;
+use super::ranks::ClassIndex;
 use super::report::PartRecord;
 use super::sweep::workers;
 use super::{SelectError, report};
@@ -38,8 +39,9 @@ pub(super) struct Target {
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) record: PartRecord,
+    index: ClassIndex,
     /// Rows, and rows with their copies, of each class.
-    classes: HashMap<i64, (u64, u64)>,
+    classes: Vec<(i64, (u64, u64))>,
 }
 
 /// Rows, and rows with their copies, of each class in all parts.
@@ -130,10 +132,16 @@ impl Writer {
             "probs.list.item.class",
         ];
         let mut properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+            .set_compression(if soft {
+                Compression::ZSTD(ZstdLevel::try_new(1)?)
+            } else {
+                // Keys and numbers hardly shrink: what counts is the time.
+                Compression::SNAPPY
+            })
             .set_created_by(format!("understudy {}", env!("CARGO_PKG_VERSION")))
             .set_column_dictionary_enabled(ColumnPath::from("key"), false)
             .set_column_dictionary_enabled(ColumnPath::from("confidence"), false)
+            .set_column_dictionary_enabled(ColumnPath::from("rank"), false)
             .set_max_row_group_row_count(Some(if soft {
                 ROW_GROUP
             } else {
@@ -152,7 +160,8 @@ impl Writer {
                     rows: 0,
                     copies: 0,
                 },
-                classes: HashMap::new(),
+                index: ClassIndex::default(),
+                classes: Vec::new(),
             },
         })
     }
@@ -180,7 +189,12 @@ impl Part {
         for (class, copies) in classes.iter().zip(copies) {
             let copies = u64::from(copies.unwrap_or(0));
             self.record.copies += copies;
-            let sums = self.classes.entry(class.unwrap_or(-1)).or_default();
+            let class = class.unwrap_or(-1);
+            let number = self.index.number(class);
+            if number == self.classes.len() {
+                self.classes.push((class, (0, 0)));
+            }
+            let sums = &mut self.classes[number].1;
             sums.0 += 1;
             sums.1 += copies;
         }
