@@ -127,7 +127,7 @@ pub struct ManifestArgs {
     /// Where its images are; needed the first time only
     #[arg(long, value_name = "URL")]
     pub source: Option<String>,
-    /// A pipeline file with [source] and [manifest] sections
+    /// A pipeline file with `[source]` and `[manifest]` sections
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// As JSON
@@ -156,7 +156,7 @@ pub struct LabelArgs {
     /// Let the teacher see augmented images, as this file says
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,
-    /// A pipeline file with [source], [manifest], [decode] and [label] sections
+    /// A pipeline file with `[source]`, `[manifest]`, `[decode]` and `[label]` sections
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How soft labels are stored: float16, float32 or topk
@@ -197,7 +197,7 @@ pub struct SelectArgs {
     /// Labels that another system wrote: Parquet files, as a path or URL with `*`, in place of --dataset and --teacher
     #[arg(long, value_name = "URL", conflicts_with = "dataset")]
     pub labels: Option<String>,
-    /// A pipeline file with a [select] section; flags win over it
+    /// A pipeline file with a `[select]` section; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Rows have to be more confident than this [default: 0.3]

@@ -31,20 +31,22 @@ pub fn gradient_hash(image: &Image) -> u64 {
     };
     let columns: [(usize, usize); COLUMNS] = std::array::from_fn(|c| span(c, COLUMNS, width));
     let mut hash = 0;
+    // A band of lines is added up line by line, which the processor does many bytes at a time, and cut into cells once.
+    let mut band = vec![0_u32; width * 3];
     for row in 0..ROWS {
         let (top, bottom) = span(row, ROWS, height);
-        let mut sums = [0_u64; COLUMNS];
+        band.fill(0);
         for line in image.pixels[top * width * 3..bottom * width * 3].chunks_exact(width * 3) {
-            for (sum, (left, right)) in sums.iter_mut().zip(columns) {
-                let (mut r, mut g, mut b) = (0_u32, 0_u32, 0_u32);
-                for pixel in line[left * 3..right * 3].chunks_exact(3) {
-                    r += u32::from(pixel[0]);
-                    g += u32::from(pixel[1]);
-                    b += u32::from(pixel[2]);
-                }
-                *sum += 77 * u64::from(r) + 150 * u64::from(g) + 29 * u64::from(b);
+            for (sum, byte) in band.iter_mut().zip(line) {
+                *sum += u32::from(*byte);
             }
         }
+        let sums = columns.map(|(left, right)| {
+            let pixels = band[left * 3..right * 3].chunks_exact(3);
+            pixels.fold(0_u64, |sum, p| {
+                sum + 77 * u64::from(p[0]) + 150 * u64::from(p[1]) + 29 * u64::from(p[2])
+            })
+        });
         // Cells differ in width by up to a pixel: sums are compared as averages, cross-multiplied.
         let area = |c: usize| (columns[c].1 - columns[c].0) as u64;
         for column in 0..COLUMNS - 1 {

@@ -92,7 +92,7 @@ pub struct SoftLabel {
     pub width: u32,
     /// Pixels.
     pub height: u32,
-    /// [C].
+    /// `[C]`.
     pub probabilities: Vec<f32>,
     /// Derived from `probabilities`.
     pub scalars: Scalars,

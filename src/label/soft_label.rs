@@ -17,7 +17,7 @@ pub struct Scalars {
     pub entropy: f32,
 }
 
-/// One image's output [C] → its probabilities [C]: a softmax of logits, probabilities as they are.
+/// One image's output `[C]` → its probabilities `[C]`: a softmax of logits, probabilities as they are.
 pub fn probabilities(output: &[f32], kind: OutputKind) -> Vec<f32> {
     match kind {
         OutputKind::Probabilities => output.to_vec(),
@@ -32,7 +32,7 @@ pub fn probabilities(output: &[f32], kind: OutputKind) -> Vec<f32> {
     }
 }
 
-/// The scalars of probabilities [C]; `None` where a number is not finite or there is none.
+/// The scalars of probabilities `[C]`; `None` where a number is not finite or there is none.
 pub fn scalars(probabilities: &[f32]) -> Option<Scalars> {
     if probabilities.is_empty() || !probabilities.iter().all(|p| p.is_finite()) {
         return None;
