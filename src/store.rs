@@ -132,8 +132,12 @@ impl StoreError {
                 Some("file") => "check the permissions of the directory and its parents".into(),
                 _ => "check the credentials of this store".into(),
             }),
+            Self::NotFound { url, .. } if url.starts_with("file:") => Some("check the spelling of the path".into()),
             Self::NotFound { .. } => Some("check the spelling of the bucket and the prefix".into()),
             Self::AlreadyExists { .. } => None,
+            Self::Failed { url, .. } if url.starts_with("file:") => {
+                Some("check that the folder can be made and written, and that the disk has space".into())
+            }
             Self::Failed { .. } => Some(
                 "check the endpoint and the network; `understudy doctor --workspace URL` tests a workspace's store"
                     .into(),

@@ -512,3 +512,51 @@ fn one_teacher_may_filter_and_another_label() {
     let example = json["unlabelled"]["examples"][0].as_str().unwrap();
     assert!(example.ends_with("12.jpg"), "{example}");
 }
+
+#[test]
+fn the_documented_schema_of_a_selection_is_the_one_written() {
+    let place = Place::with_teacher();
+    place.put("a.jpg", &jpeg(colour(0).0, 0));
+    place.label(&[]);
+    place.ok(&[
+        "select",
+        "--name",
+        "s",
+        "--dataset",
+        "d",
+        "--teacher",
+        "tiny",
+        "--threshold",
+        "0.2",
+    ]);
+    let part = std::fs::read(place.path("w/selections/s/part-00000.parquet")).unwrap();
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
+        bytes::Bytes::from(part),
+    )
+    .unwrap();
+    let written: Vec<(String, String)> = reader
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| {
+            (
+                f.name().clone(),
+                f.data_type().to_string().replace("Utf8View", "Utf8"),
+            )
+        })
+        .collect();
+    let text = include_str!("../schemas/selection.json");
+    let documented: serde_json::Value = serde_json::from_str(text).unwrap();
+    let documented: Vec<(String, String)> = documented["columns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| {
+            (
+                c["name"].as_str().unwrap().to_owned(),
+                c["type"].as_str().unwrap().to_owned(),
+            )
+        })
+        .collect();
+    assert_eq!(written, documented);
+}
