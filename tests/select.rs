@@ -560,3 +560,36 @@ fn the_documented_schema_of_a_selection_is_the_one_written() {
         .collect();
     assert_eq!(written, documented);
 }
+
+#[test]
+fn duplicates_of_foreign_labels_are_found_whatever_the_binary_type() {
+    let place = prepared();
+    for (kind, sha) in [
+        ("binary", "pa.binary()"),
+        ("large", "pa.large_binary()"),
+        ("fixed", "pa.binary(32)"),
+    ] {
+        let folder = place.path(kind);
+        std::fs::create_dir(&folder).unwrap();
+        python(
+            r#"
+import sys, hashlib, pyarrow as pa, pyarrow.parquet as pq
+n = 500
+shas = [hashlib.sha256(str(i if i % 10 else 0).encode()).digest() for i in range(n)]
+t = pa.table({"key": [f"{i:04}" for i in range(n)], "class": [i % 3 for i in range(n)], "confidence": pa.array([0.5] * n, pa.float32()), "sha256": pa.array(shas, eval(sys.argv[2]))})
+pq.write_table(t, sys.argv[1] + "/labels.parquet")
+"#,
+            &[&folder.display().to_string(), sha],
+        );
+        let labels = folder.join("labels.parquet").display().to_string();
+        let json = select(&place, kind, &labels, &["--per-class", "1000"]);
+        assert_eq!(json["left_out"]["duplicate"], 49, "{kind}: {json}");
+        let kept = select(
+            &place,
+            &format!("{kind}-kept"),
+            &labels,
+            &["--keep-duplicates"],
+        );
+        assert_eq!(kept["totals"]["rows"], 500);
+    }
+}

@@ -3,7 +3,9 @@
 use arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, Int64Array, StringArray, StringViewArray,
 };
-use arrow::array::{FixedSizeBinaryArray, LargeStringArray};
+use arrow::array::{
+    BinaryArray, BinaryViewArray, FixedSizeBinaryArray, LargeBinaryArray, LargeStringArray,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type, Int64Type};
 use datafusion::error::{DataFusionError, Result};
@@ -51,17 +53,44 @@ pub(super) fn confidences(array: &ArrayRef) -> Result<&Float32Array> {
     })
 }
 
-/// The SHA-256 of row `i`; `None` where there is none.
-pub(super) fn sha256(array: &FixedSizeBinaryArray, i: usize) -> Option<[u8; 32]> {
-    array
-        .is_valid(i)
-        .then(|| array.value(i).try_into().ok())
-        .flatten()
+/// A column of SHA-256, of any binary type.
+pub(super) enum Shas<'a> {
+    Fixed(&'a FixedSizeBinaryArray),
+    Small(&'a BinaryArray),
+    Large(&'a LargeBinaryArray),
+    View(&'a BinaryViewArray),
 }
 
-/// A column of hashes.
-pub(super) fn hashes(array: &ArrayRef) -> Result<FixedSizeBinaryArray> {
-    Ok(cast(array, &DataType::FixedSizeBinary(32))?
-        .as_fixed_size_binary()
-        .clone())
+impl<'a> Shas<'a> {
+    pub(super) fn of(array: &'a ArrayRef) -> Result<Self> {
+        match array.data_type() {
+            DataType::FixedSizeBinary(_) => Ok(Self::Fixed(array.as_fixed_size_binary())),
+            DataType::Binary => Ok(Self::Small(array.as_binary())),
+            DataType::LargeBinary => Ok(Self::Large(array.as_binary())),
+            DataType::BinaryView => Ok(Self::View(array.as_binary_view())),
+            other => Err(DataFusionError::Execution(format!(
+                "sha256 is {other}, not binary"
+            ))),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Fixed(a) => a.len(),
+            Self::Small(a) => a.len(),
+            Self::Large(a) => a.len(),
+            Self::View(a) => a.len(),
+        }
+    }
+
+    /// The hash; `None` where there is none of 32 bytes.
+    pub(super) fn get(&self, i: usize) -> Option<[u8; 32]> {
+        let bytes = match self {
+            Self::Fixed(a) => a.is_valid(i).then(|| a.value(i)),
+            Self::Small(a) => a.is_valid(i).then(|| a.value(i)),
+            Self::Large(a) => a.is_valid(i).then(|| a.value(i)),
+            Self::View(a) => a.is_valid(i).then(|| a.value(i)),
+        };
+        bytes?.try_into().ok()
+    }
 }

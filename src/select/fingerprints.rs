@@ -10,7 +10,7 @@ use datafusion::logical_expr::{col, lit};
 use futures::TryStreamExt;
 
 use super::SelectError;
-use super::columns::{Texts, hashes, sha256};
+use super::columns::{Shas, Texts};
 use super::duplicates::{Duplicates, Repeated, Seen, Suspects};
 use super::functions;
 use super::job::Run;
@@ -42,9 +42,9 @@ impl Run<'_> {
                 let seen = Arc::new(Seen::new());
                 let frame = self.query("fingerprints.sql").await?;
                 let step = move |found: &mut Suspects, batch: &RecordBatch| {
-                    let shas = hashes(batch.column(1))?;
+                    let shas = Shas::of(batch.column(1))?;
                     for i in 0..batch.num_rows() {
-                        if let Some(sha) = sha256(&shas, i)
+                        if let Some(sha) = shas.get(i)
                             && seen.again(&sha)
                         {
                             found.0.insert(sha);
@@ -171,11 +171,11 @@ impl Prints {
         index: Option<&Index>,
         max_distance: u32,
     ) -> Result<(), DataFusionError> {
-        let (keys, shas) = (Texts::of(batch.column(0))?, hashes(batch.column(1))?);
+        let (keys, shas) = (Texts::of(batch.column(0))?, Shas::of(batch.column(1))?);
         let phashes = batch.column(2).as_primitive::<UInt64Type>();
         for i in 0..batch.num_rows() {
             let key = keys.get(i).unwrap_or_default();
-            let sha = sha256(&shas, i);
+            let sha = shas.get(i);
             let phash = phashes.is_valid(i).then(|| phashes.value(i));
             if let Some(sha) = &sha {
                 self.repeated.push(suspects, sha, key);
@@ -206,12 +206,12 @@ impl Prints {
 }
 
 fn held_out_of(batch: &RecordBatch, images: &mut Vec<HeldOut>) -> Result<(), DataFusionError> {
-    let (keys, shas) = (Texts::of(batch.column(0))?, hashes(batch.column(1))?);
+    let (keys, shas) = (Texts::of(batch.column(0))?, Shas::of(batch.column(1))?);
     let phashes = batch.column(2).as_primitive::<UInt64Type>();
     for i in 0..batch.num_rows() {
         images.push(HeldOut {
             key: keys.get(i).unwrap_or_default().to_owned(),
-            sha256: sha256(&shas, i),
+            sha256: shas.get(i),
             phash: phashes.is_valid(i).then(|| phashes.value(i)),
         });
     }

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, UInt64Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
 
-use super::columns::{Texts, classes, confidences, hashes, sha256};
+use super::columns::{Shas, Texts, classes, confidences};
 use super::duplicates::Duplicates;
 use super::histogram::Histogram;
 use super::leakage::Leaked;
@@ -32,9 +32,9 @@ fn function(
 /// `is_duplicate(sha256, key)`: whether the image stays under another key.
 pub(super) fn is_duplicate(duplicates: Arc<Duplicates>) -> ScalarUDF {
     function("is_duplicate", 2, DataType::Boolean, move |args| {
-        let (shas, keys) = (hashes(&args[0])?, Texts::of(&args[1])?);
+        let (shas, keys) = (Shas::of(&args[0])?, Texts::of(&args[1])?);
         let answers = (0..shas.len()).map(|i| {
-            let (Some(sha), Some(key)) = (sha256(&shas, i), keys.get(i)) else {
+            let (Some(sha), Some(key)) = (shas.get(i), keys.get(i)) else {
                 return false;
             };
             duplicates.is_duplicate(&sha, key)
@@ -46,11 +46,11 @@ pub(super) fn is_duplicate(duplicates: Arc<Duplicates>) -> ScalarUDF {
 /// `is_leaked(sha256, phash)`: whether the image is a held-out one.
 pub(super) fn is_leaked(leaked: Arc<Leaked>) -> ScalarUDF {
     function("is_leaked", 2, DataType::Boolean, move |args| {
-        let (shas, phashes) = (hashes(&args[0])?, &args[1]);
+        let (shas, phashes) = (Shas::of(&args[0])?, &args[1]);
         let phashes = phashes.as_primitive::<UInt64Type>();
         let answers = (0..shas.len()).map(|i| {
             let phash = phashes.is_valid(i).then(|| phashes.value(i));
-            leaked.is_leaked(sha256(&shas, i).as_ref(), phash)
+            leaked.is_leaked(shas.get(i).as_ref(), phash)
         });
         Ok(Arc::new(answers.map(Some).collect::<BooleanArray>()))
     })

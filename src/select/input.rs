@@ -257,11 +257,10 @@ fn columns(place: &str, schema: &Schema) -> Result<Columns, SelectError> {
             col("class"),
             cast(col("confidence"), DataType::Float32).alias("confidence"),
             if has_sha {
-                cast(col("sha256"), sha.clone())
+                col("sha256")
             } else {
-                null(&sha)?
-            }
-            .alias("sha256"),
+                null(&sha)?.alias("sha256")
+            },
             if has_phash {
                 cast(col("phash"), DataType::UInt64)
             } else {
