@@ -5,7 +5,9 @@ use std::time::Duration;
 use image::ImageFormat;
 
 use crate::support::onnx::Model;
-use crate::support::{CLASSES, Place, colour, differing, jpeg, parquet_with_images, png, tar};
+use crate::support::{
+    CLASSES, Place, colour, differing, jpeg, label_args, parquet_with_images, png, tar,
+};
 
 fn fill(place: &Place, from: u32, to: u32) {
     for n in from..to {
@@ -154,17 +156,7 @@ fn a_killed_run_resumes_to_the_bytes_of_an_undisturbed_one() {
     let disturbed = make();
     let images = disturbed.images();
     let toml = disturbed.path("p.toml").display().to_string();
-    let args = [
-        "label",
-        "--dataset",
-        "d",
-        "--source",
-        &images,
-        "--teacher",
-        "tiny",
-        "--config",
-        &toml,
-    ];
+    let args = [&label_args(&images)[..], &["--config", &toml]].concat();
     let whole = {
         let place = make();
         let started = std::time::Instant::now();
@@ -214,7 +206,7 @@ fn a_killed_run_resumes_to_the_bytes_of_an_undisturbed_one() {
         "--config",
         &teacher,
     ]);
-    let mut again = args.to_vec();
+    let mut again = args.clone();
     again.extend(["--workspace", &second]);
     disturbed.ok(&again);
     let again = crate::support::files(&disturbed.path("w2/labels"));
@@ -228,17 +220,7 @@ fn two_processes_on_one_workspace_do_not_harm_each_other() {
     let config = place.path("p.toml");
     std::fs::write(&config, "[manifest]\nshard_images = 25\n").unwrap();
     let (images, config) = (place.images(), config.display().to_string());
-    let args = [
-        "label",
-        "--dataset",
-        "d",
-        "--source",
-        &images,
-        "--teacher",
-        "tiny",
-        "--config",
-        &config,
-    ];
+    let args = [&label_args(&images)[..], &["--config", &config]].concat();
     let mut children: Vec<_> = (0..2)
         .map(|_| {
             place
@@ -442,17 +424,8 @@ fn labels_of_other_settings_are_never_mixed() {
     fill(&place, 0, 3);
     place.label(&[]);
     let images = place.images();
-    let (code, text) = place.fails(&[
-        "label",
-        "--dataset",
-        "d",
-        "--source",
-        &images,
-        "--teacher",
-        "tiny",
-        "--encoding",
-        "float32",
-    ]);
+    let (code, text) =
+        place.fails(&[&label_args(&images)[..], &["--encoding", "float32"]].concat());
     assert_eq!(code, 2);
     assert!(
         text.contains("encoding") && text.contains("float16"),
@@ -467,17 +440,7 @@ fn ctrl_c_finishes_the_shards_under_way_and_a_second_run_the_others() {
     let config = place.path("p.toml");
     std::fs::write(&config, "[manifest]\nshard_images = 30\n").unwrap();
     let (images, config) = (place.images(), config.display().to_string());
-    let args = [
-        "label",
-        "--dataset",
-        "d",
-        "--source",
-        &images,
-        "--teacher",
-        "tiny",
-        "--config",
-        &config,
-    ];
+    let args = [&label_args(&images)[..], &["--config", &config]].concat();
     let mut child = place
         .command(&args)
         .stderr(std::process::Stdio::null())
@@ -756,15 +719,7 @@ fn nothing_is_remembered_of_a_run_that_could_not_begin() {
     let place = Place::with_teacher();
     fill(&place, 0, 2);
     let images = place.images();
-    let label = [
-        "label",
-        "--dataset",
-        "d",
-        "--source",
-        &images,
-        "--teacher",
-        "tiny",
-    ];
+    let label = label_args(&images);
     let output = place
         .command(&[&label[..], &["--encoding", "topk"]].concat())
         .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")

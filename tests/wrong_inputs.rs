@@ -1,7 +1,7 @@
 //! Wrong inputs: each error names the thing, says what to do, and has its exit code. The whole texts are kept as snapshots.
 
 use crate::support::onnx::Model;
-use crate::support::{Place, colour, jpeg};
+use crate::support::{Place, colour, jpeg, label_args};
 
 /// The exit code and message, without this test's temporary folder.
 fn error(place: &Place, args: &[&str]) -> String {
@@ -90,18 +90,7 @@ fn a_source_that_is_missing_or_empty_is_named_and_not_remembered() {
             "tiny"
         ]
     ));
-    insta::assert_snapshot!(error(
-        &place,
-        &[
-            "label",
-            "--dataset",
-            "d",
-            "--source",
-            &images,
-            "--teacher",
-            "tiny"
-        ]
-    ));
+    insta::assert_snapshot!(error(&place, &label_args(&images)));
     place.put("a.jpg", &jpeg(colour(0).0, 0));
     place.label(&[]);
 }
@@ -187,15 +176,7 @@ fn cuda_where_there_is_none_fails_with_the_reason_and_noise_says_when_it_comes()
     let place = Place::with_teacher();
     place.put("a.jpg", &jpeg(colour(0).0, 0));
     let images = place.images();
-    let base = [
-        "label",
-        "--dataset",
-        "d",
-        "--source",
-        &images,
-        "--teacher",
-        "tiny",
-    ];
+    let base = label_args(&images);
     let (code, text) = place.fails(&[&base[..], &["--device", "cuda:1"]].concat());
     assert_eq!(code, 5);
     assert!(

@@ -86,15 +86,7 @@ impl Place {
     /// Labels the folder `images` as dataset `d`, and gives the summary.
     pub(crate) fn label(&self, more: &[&str]) -> serde_json::Value {
         let images = self.images();
-        let mut args = vec![
-            "label",
-            "--dataset",
-            "d",
-            "--source",
-            &images,
-            "--teacher",
-            "tiny",
-        ];
+        let mut args = label_args(&images).to_vec();
         args.extend(more);
         args.push("--json");
         serde_json::from_str(&self.ok(&args)).unwrap()
@@ -134,6 +126,19 @@ impl Place {
     pub(crate) fn labels(&self) -> BTreeMap<String, Vec<u8>> {
         files(&self.path("w/labels"))
     }
+}
+
+/// How a source becomes dataset `d`, labelled by `tiny`.
+pub(crate) fn label_args(source: &str) -> [&str; 7] {
+    [
+        "label",
+        "--dataset",
+        "d",
+        "--source",
+        source,
+        "--teacher",
+        "tiny",
+    ]
 }
 
 /// Every file below a folder, by name.
