@@ -4,10 +4,10 @@ SELECT
     class,
     confidence,
     probs,
-    CASE
-        WHEN class IS NULL OR confidence IS NULL OR NOT (confidence >= 0 AND confidence <= 1) THEN 'invalid'
-        WHEN NOT (confidence >= $from AND (confidence < $to OR $to >= 1)) THEN 'threshold'
-        WHEN $duplicates AND is_duplicate(sha256, key) THEN 'duplicate'
-        WHEN $leaks AND is_leaked(sha256, phash) THEN 'leaked'
-    END AS reason
+    first_reason(
+        class IS NULL OR confidence IS NULL OR NOT (confidence >= 0 AND confidence <= 1), 'invalid',
+        NOT (confidence >= $from AND (confidence < $to OR $to >= 1)), 'threshold',
+        $duplicates AND is_duplicate(sha256, key), 'duplicate',
+        $leaks AND is_leaked(sha256, phash), 'leaked'
+    ) AS reason
 FROM input

@@ -21,6 +21,7 @@ pub mod preprocess;
 pub mod progress;
 pub mod soft_label;
 
+mod format;
 mod jpeg;
 
 use std::collections::{BTreeMap, HashMap};

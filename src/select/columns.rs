@@ -29,6 +29,14 @@ impl<'a> Texts<'a> {
         }
     }
 
+    pub(super) fn null_count(&self) -> usize {
+        match self {
+            Self::Small(a) => a.null_count(),
+            Self::Large(a) => a.null_count(),
+            Self::View(a) => a.null_count(),
+        }
+    }
+
     /// The value; `None` where it is null.
     pub(super) fn get(&self, i: usize) -> Option<&'a str> {
         match self {

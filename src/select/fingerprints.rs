@@ -16,7 +16,7 @@ use super::functions;
 use super::job::Run;
 use super::leakage::{HeldOut, Hit, Index, Leaked};
 use super::report::LeakageRecord;
-use super::sweep::sweep;
+use super::sweep::{Query, failed, sweep};
 use super::write;
 use crate::catalog::{self, CatalogError};
 use crate::workspace::WorkspaceError;
@@ -34,13 +34,9 @@ impl Run<'_> {
         let (mut duplicates, mut leaked, mut record, mut hits) =
             (Duplicates::default(), Leaked::default(), None, Vec::new());
         if self.knows.duplicates || held_out.is_some() {
-            let failed = |source| SelectError::Query {
-                file: "fingerprints.sql".to_owned(),
-                source,
-            };
             let suspects = if self.knows.duplicates {
                 let seen = Arc::new(Seen::new());
-                let frame = self.query("fingerprints.sql").await?;
+                let query = self.query("fingerprints.sql").await?;
                 let step = move |found: &mut Suspects, batch: &RecordBatch| {
                     let shas = Shas::of(batch.column(1))?;
                     for i in 0..batch.num_rows() {
@@ -52,9 +48,7 @@ impl Run<'_> {
                     }
                     Ok(())
                 };
-                let found = sweep(frame, Suspects::default, step)
-                    .await
-                    .map_err(failed)?;
+                let found = sweep(query, Suspects::default, step).await?;
                 Suspects(found.into_iter().flat_map(|s| s.0).collect())
             } else {
                 Suspects::default()
@@ -70,8 +64,8 @@ impl Run<'_> {
                     found.look(batch, &suspects, index.as_deref(), most)
                 }
             };
-            let frame = self.query("fingerprints.sql").await?;
-            let found = sweep(frame, Prints::default, step).await.map_err(failed)?;
+            let query = self.query("fingerprints.sql").await?;
+            let found = sweep(query, Prints::default, step).await?;
             let mut all = Prints::default();
             found.into_iter().for_each(|f| all.merge(f));
             duplicates = all.repeated.finish();
@@ -102,10 +96,7 @@ impl Run<'_> {
         }
         catalog::register(self.workspace, &self.context).await?;
         let known = self.workspace.folders("datasets").await?;
-        let failed = |source| SelectError::Query {
-            file: "held_out.sql".to_owned(),
-            source,
-        };
+        let failed = failed("held_out.sql");
         let (mut images, mut listed) = (Vec::new(), 0);
         for dataset in &self.job.config.exclude {
             if !known.contains(dataset) {
@@ -122,8 +113,8 @@ impl Run<'_> {
             }
             let name = ScalarValue::from(dataset.as_str());
             let parameter = vec![("dataset".to_owned(), name)];
-            let frame = self.query_with("held_out.sql", parameter).await?;
-            let mut rows = frame.execute_stream().await.map_err(failed)?;
+            let query = self.query_with("held_out.sql", parameter).await?;
+            let mut rows = query.frame.execute_stream().await.map_err(failed)?;
             while let Some(batch) = rows.try_next().await.map_err(failed)? {
                 held_out_of(&batch, &mut images).map_err(failed)?;
             }
@@ -148,7 +139,11 @@ impl Run<'_> {
         }
         let batch = hits_batch(&hits).map_err(CatalogError::from)?;
         let frame = self.context.read_batch(batch).map_err(CatalogError::from)?;
-        write::parts(frame, &self.target("leakage")).await?;
+        let hits = Query {
+            file: "fingerprints.sql",
+            frame,
+        };
+        write::parts(hits, &self.target("leakage")).await?;
         Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, UInt32Array};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, UInt64Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
@@ -29,17 +30,21 @@ fn function(
     SimpleScalarUDF::new_with_signature(name, signature, returns, Arc::new(of)).into()
 }
 
+/// An answer for each row.
+fn yes_or_no(rows: usize, answer: impl FnMut(usize) -> bool) -> ArrayRef {
+    Arc::new(BooleanArray::from(BooleanBuffer::collect_bool(
+        rows, answer,
+    )))
+}
+
 /// `is_duplicate(sha256, key)`: whether the image stays under another key.
 pub(super) fn is_duplicate(duplicates: Arc<Duplicates>) -> ScalarUDF {
     function("is_duplicate", 2, DataType::Boolean, move |args| {
         let (shas, keys) = (Shas::of(&args[0])?, Texts::of(&args[1])?);
-        let answers = (0..shas.len()).map(|i| {
-            let (Some(sha), Some(key)) = (shas.get(i), keys.get(i)) else {
-                return false;
-            };
-            duplicates.is_duplicate(&sha, key)
-        });
-        Ok(Arc::new(answers.map(Some).collect::<BooleanArray>()))
+        Ok(yes_or_no(shas.len(), |i| {
+            let image = shas.get(i).zip(keys.get(i));
+            image.is_some_and(|(sha, key)| duplicates.is_duplicate(&sha, key))
+        }))
     })
 }
 
@@ -48,11 +53,10 @@ pub(super) fn is_leaked(leaked: Arc<Leaked>) -> ScalarUDF {
     function("is_leaked", 2, DataType::Boolean, move |args| {
         let (shas, phashes) = (Shas::of(&args[0])?, &args[1]);
         let phashes = phashes.as_primitive::<UInt64Type>();
-        let answers = (0..shas.len()).map(|i| {
+        Ok(yes_or_no(shas.len(), |i| {
             let phash = phashes.is_valid(i).then(|| phashes.value(i));
             leaked.is_leaked(shas.get(i).as_ref(), phash)
-        });
-        Ok(Arc::new(answers.map(Some).collect::<BooleanArray>()))
+        }))
     })
 }
 
@@ -64,33 +68,39 @@ pub(super) fn is_decided_by_key(choice: &Arc<Choice>) -> ScalarUDF {
         let gone = || DataFusionError::Internal("the pass is over".into());
         let choice = choice.upgrade().ok_or_else(gone)?;
         let (classes, confidences) = (classes(&args[0])?, confidences(&args[1])?);
-        let answers = (0..classes.len()).map(|i| {
-            let valid = classes.is_valid(i) && confidences.is_valid(i);
-            Some(valid && choice.is_decided_by_key(classes.value(i), confidences.value(i)))
-        });
-        Ok(Arc::new(answers.collect::<BooleanArray>()))
+        Ok(yes_or_no(classes.len(), |i| {
+            classes.is_valid(i)
+                && confidences.is_valid(i)
+                && choice.is_decided_by_key(classes.value(i), confidences.value(i))
+        }))
     })
 }
 
 /// How rows are chosen: exactly, or as the paper's published code does it.
 #[derive(Debug)]
 pub(super) enum Chosen {
-    Exact(Choice),
+    Exact(Box<Choice>),
     Histogram(Histogram),
 }
 
 impl Chosen {
-    fn is_chosen(&self, class: i64, confidence: f32, key: &str) -> bool {
+    fn is_chosen<'a>(&self, class: i64, confidence: f32, key: impl Fn() -> &'a str) -> bool {
         match self {
             Self::Exact(choice) => choice.is_chosen(class, confidence, key),
-            Self::Histogram(histogram) => histogram.is_chosen(class, confidence, key),
+            Self::Histogram(histogram) => histogram.is_chosen(class, confidence, key()),
         }
     }
 
-    fn rank(&self, class: i64, confidence: f32) -> Option<u32> {
+    fn ranks(&self, classes: &Int64Array, confidences: &Float32Array) -> UInt32Array {
         match self {
-            Self::Exact(choice) => choice.rank(class, confidence),
-            Self::Histogram(_) => None,
+            Self::Exact(choice) => choice.ranks(
+                classes
+                    .values()
+                    .iter()
+                    .copied()
+                    .zip(confidences.values().iter().copied()),
+            ),
+            Self::Histogram(_) => UInt32Array::new_null(classes.len()),
         }
     }
 
@@ -110,26 +120,21 @@ pub(super) fn of_chosen(chosen: &Arc<Chosen>) -> [ScalarUDF; 3] {
         let classes = classes(&args[0])?;
         let confidences = confidences(&args[1])?;
         let keys = Texts::of(&args[2])?;
-        let mut answers = Vec::with_capacity(classes.len());
-        for i in 0..classes.len() {
-            answers.push(
-                classes.is_valid(i)
-                    && confidences.is_valid(i)
-                    && is.is_chosen(
-                        classes.value(i),
-                        confidences.value(i),
-                        keys.get(i).ok_or_else(no_key)?,
-                    ),
-            );
+        if keys.null_count() > 0 {
+            return Err(no_key());
         }
-        Ok(Arc::new(BooleanArray::from(answers)))
+        Ok(yes_or_no(classes.len(), |i| {
+            let key = || keys.get(i).unwrap_or_default();
+            classes.is_valid(i)
+                && confidences.is_valid(i)
+                && is.is_chosen(classes.value(i), confidences.value(i), key)
+        }))
     });
     let of = Arc::clone(chosen);
     let rank = function("rank_in_class", 2, DataType::UInt32, move |args| {
         let classes = classes(&args[0])?;
         let confidences = confidences(&args[1])?;
-        let ranks = (0..classes.len()).map(|i| of.rank(classes.value(i), confidences.value(i)));
-        Ok(Arc::new(ranks.collect::<UInt32Array>()))
+        Ok(Arc::new(of.ranks(&classes, confidences)))
     });
     let of = Arc::clone(chosen);
     let copies = function("copies", 2, DataType::UInt32, move |args| {

@@ -17,12 +17,14 @@ use super::functions::{self, Chosen};
 use super::hash::NotFound;
 use super::histogram::Bins;
 use super::input::{Input, Labels};
+use super::order::Order;
 use super::queries::Queries;
 use super::report::{ClassRecord, SelectionFile, Totals, Unlabelled, folder};
-use super::sweep::sweep;
-use super::topk::{Balance, Choice, Order, Rules, Tally};
+use super::sweep::{Query, failed, sweep};
+use super::tally::Tally;
+use super::topk::{Balance, Choice, Rules};
 use super::write::{self, Part, Target};
-use super::{Method, SelectConfig, SelectError, Targets, reasons};
+use super::{Method, SelectConfig, SelectError, Targets, listed, reasons};
 use crate::catalog::{self, CatalogError};
 use crate::store::{Created, StorageOptions, StoreError};
 use crate::teacher::config::hex;
@@ -160,12 +162,13 @@ impl Run<'_> {
     async fn select(&self, input: Input) -> Result<SelectionFile, SelectError> {
         let config = &self.job.config;
         self.view("input", input.rows.clone())?;
+        self.context.register_udf(reasons::udf());
         let (leakage, hits) = self.fingerprints().await?;
         let candidates = match config.interval {
             Some(_) => self.query("candidates_interval.sql").await?,
             None => self.query("candidates.sql").await?,
         };
-        self.view("candidates", candidates)?;
+        self.view("candidates", candidates.frame)?;
         let (chosen, mut left_out) = match config.method {
             Method::Exact => self.exact().await?,
             Method::Histogram => self.histogram().await?,
@@ -175,7 +178,7 @@ impl Run<'_> {
         if available == 0 {
             return Err(SelectError::Empty {
                 rows: labels,
-                left_out: reasons(&left_out),
+                left_out: listed(&left_out),
             });
         }
         let chosen_rows = Arc::new(chosen.rows);
@@ -198,8 +201,8 @@ impl Run<'_> {
         left_out.insert("sampled-out".into(), best - rows - unlabelled_keys);
         left_out.retain(|_, rows| *rows > 0);
         if self.job.explain {
-            let frame = self.query("left_out.sql").await?;
-            write::parts(frame, &self.target("left_out")).await?;
+            let query = self.query("left_out.sql").await?;
+            write::parts(query, &self.target("left_out")).await?;
         }
         self.write_hits(hits).await?;
         let by_class = write::by_class(&parts);
@@ -251,21 +254,17 @@ impl Run<'_> {
     }
 
     /// One of the queries, with its parameters.
-    pub(super) async fn query(&self, name: &str) -> Result<DataFrame, SelectError> {
+    pub(super) async fn query(&self, name: &'static str) -> Result<Query, SelectError> {
         self.query_with(name, Vec::new()).await
     }
 
     pub(super) async fn query_with(
         &self,
-        name: &str,
+        file: &'static str,
         more: Vec<(String, ScalarValue)>,
-    ) -> Result<DataFrame, SelectError> {
-        let failed = |source| SelectError::Query {
-            file: name.to_owned(),
-            source,
-        };
+    ) -> Result<Query, SelectError> {
         let config = &self.job.config;
-        let text = self.queries.all.get(name).map_or("", String::as_str);
+        let text = self.queries.all.get(file).map_or("", String::as_str);
         let [from, to] = config.interval.unwrap_or([config.threshold, 1.0]);
         let mut parameters = vec![
             ("threshold".to_owned(), ScalarValue::from(config.threshold)),
@@ -279,11 +278,11 @@ impl Run<'_> {
         ];
         parameters.extend(more);
         parameters.retain(|(name, _)| text.contains(&format!("${name}")));
-        let frame = self.context.sql(text).await.map_err(failed)?;
-        if parameters.is_empty() {
-            return Ok(frame);
+        let mut frame = self.context.sql(text).await.map_err(failed(file))?;
+        if !parameters.is_empty() {
+            frame = frame.with_param_values(parameters).map_err(failed(file))?;
         }
-        frame.with_param_values(parameters).map_err(failed)
+        Ok(Query { file, frame })
     }
 
     /// The two passes of the exact method, or the sample of an interval.
@@ -322,7 +321,7 @@ impl Run<'_> {
             classes: classes.collect(),
             expected: Some(choice.expected()),
             best: Some(choice.best()),
-            rows: Chosen::Exact(choice),
+            rows: Chosen::Exact(Box::new(choice)),
         };
         Ok((chosen, left_out))
     }
@@ -340,15 +339,11 @@ impl Run<'_> {
             }
             Ok(())
         };
-        let frame = self.query("tally.sql").await?;
-        let tallies = sweep(frame, move || Tally::new(&rules), step).await;
+        let query = self.query("tally.sql").await?;
+        let tallies = sweep(query, move || Tally::new(&rules), step).await?;
         let mut all = Tally::new(&rules);
-        let tallies = tallies.map_err(|source| SelectError::Query {
-            file: "tally.sql".into(),
-            source,
-        })?;
         tallies.into_iter().for_each(|t| all.merge(t));
-        let left_out = std::mem::take(&mut all.left_out);
+        let left_out = all.take_left_out();
         Ok((all.finish(&rules, self.job.config.per_interval), left_out))
     }
 
@@ -364,10 +359,6 @@ impl Run<'_> {
             }
             Ok(())
         };
-        let failed = |source| SelectError::Query {
-            file: "order.sql".into(),
-            source,
-        };
         let expected = choice.expected();
         let choice = Arc::new(choice);
         let make = {
@@ -378,8 +369,9 @@ impl Run<'_> {
             .register_udf(functions::is_decided_by_key(&choice));
         // The keys that decide are few: the others are not read.
         catalog::read_lazily(&self.context, true, false);
-        let frame = self.query("order.sql").await?;
-        let orders = sweep(frame, make, step).await.map_err(failed)?;
+        let query = self.query("order.sql").await?;
+        let over = failed(query.file);
+        let orders = sweep(query, make, step).await?;
         let mut all = Order::new(&choice);
         orders.into_iter().for_each(|o| all.merge(o));
         catalog::read_lazily(&self.context, self.lazily, self.sort_joins);
@@ -390,7 +382,7 @@ impl Run<'_> {
         // The workers are done, and with them their shares of it; the function is forgotten.
         self.context.deregister_udf("is_decided_by_key");
         let mut choice = Arc::into_inner(choice)
-            .ok_or_else(|| failed(DataFusionError::Internal("a worker is still there".into())))?;
+            .ok_or_else(|| over(DataFusionError::Internal("a worker is still there".into())))?;
         choice.complete(found);
         Ok(choice)
     }
@@ -408,12 +400,8 @@ impl Run<'_> {
             }
             Ok(())
         };
-        let frame = self.query("tally.sql").await?;
-        let workers = sweep(frame, Default::default, step).await;
-        let workers = workers.map_err(|source| SelectError::Query {
-            file: "tally.sql".into(),
-            source,
-        })?;
+        let query = self.query("tally.sql").await?;
+        let workers = sweep(query, Default::default, step).await?;
         let (mut bins, mut left_out) = (Bins::default(), BTreeMap::new());
         for (theirs, reasons) in workers {
             bins.merge(theirs);
@@ -458,21 +446,15 @@ impl Run<'_> {
     async fn write(&self, input: &Input) -> Result<(Vec<Part>, Option<Unlabelled>), SelectError> {
         let soft = self.job.config.targets == Targets::Soft && input.soft;
         let Some(targets) = &input.targets else {
-            let mut frame = self.query("selected.sql").await?;
-            if !soft {
-                frame = frame.drop_columns(&["probs"]).map_err(CatalogError::from)?;
-            }
-            let parts = write::parts(frame, &self.target("part")).await?;
+            let query = self.query("selected.sql").await?;
+            let parts = write::parts(query.with_targets(soft)?, &self.target("part")).await?;
             return Ok((parts, None));
         };
         self.view("targets", targets.clone())?;
         let missing = functions::Missing::default();
         self.context.register_udf(functions::is_labelled(&missing));
-        let mut frame = self.query("selected_filtered.sql").await?;
-        if !soft {
-            frame = frame.drop_columns(&["probs"]).map_err(CatalogError::from)?;
-        }
-        let parts = write::parts(frame, &self.target("part")).await?;
+        let query = self.query("selected_filtered.sql").await?;
+        let parts = write::parts(query.with_targets(soft)?, &self.target("part")).await?;
         let (keys, examples) = missing.found(EXAMPLES);
         Ok((parts, Some(Unlabelled { keys, examples })))
     }

@@ -4,8 +4,8 @@
 //! labels (catalog, or Parquet of any other system)
 //!   │ fingerprints.sql    duplicates.rs, leakage.rs   twice, where there are fingerprints
 //!   │ candidates.sql      each row with the first reason why it is left out, or none
-//!   │ tally.sql           topk.rs: how many a class has, and its best confidences
-//!   │ order.sql           topk.rs: ties by key, copies by hash
+//!   │ tally.sql           tally.rs: how many a class has, and its best confidences
+//!   │ order.sql           order.rs: ties by key, copies by hash
 //!   ▼ selected.sql        write.rs: the chosen rows, with their soft labels
 //! selections/ID/part-00000.parquet … and selection.json, whose put makes it visible
 //! ```
@@ -22,10 +22,13 @@ mod histogram;
 pub mod input;
 pub mod job;
 mod leakage;
+mod order;
 mod queries;
 mod ranks;
+mod reasons;
 pub mod report;
 mod sweep;
+mod tally;
 mod topk;
 mod write;
 
@@ -275,7 +278,7 @@ pub enum SelectError {
     #[error("cannot run `{file}`: {source}")]
     Query {
         /// The .sql file.
-        file: String,
+        file: &'static str,
         /// DataFusion's words.
         source: DataFusionError,
     },
@@ -332,7 +335,7 @@ impl SelectError {
 }
 
 /// Reasons and their rows, for people.
-pub(crate) fn reasons(left_out: &BTreeMap<String, u64>) -> String {
+pub(crate) fn listed(left_out: &BTreeMap<String, u64>) -> String {
     let parts: Vec<String> = left_out
         .iter()
         .filter(|(_, rows)| **rows > 0)

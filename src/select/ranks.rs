@@ -45,88 +45,104 @@ impl ClassIndex {
     }
 }
 
-/// Confidences of the best of a class, as bits, with a table of where to look: a binary search alone would miss the cache a dozen times a row.
-#[derive(Debug)]
+/// Confidences of the best of every class, as bits, with a table of where to look: a binary search alone would miss the cache a dozen times a row.
+#[derive(Debug, Default)]
 pub(super) struct Ranks {
-    /// Falling.
+    /// Of one class after the other, each falling, and followed by [`WINDOW`] zeros.
     top: Vec<u32>,
-    /// For each step of the range, from the lowest up, how many confidences lie above the step.
+    /// Of one class after the other: how many confidences there are, then, for each step of their range from the lowest up, how many lie above the
+    /// step.
     above: Vec<u32>,
+    classes: Vec<Steps>,
+}
+
+/// Where a class lies in the table.
+#[derive(Debug, Clone, Copy)]
+struct Steps {
+    /// Its place in `top`, and in `above`.
+    top: usize,
+    above: usize,
+    /// The last of its steps.
+    last: u32,
+    /// Its lowest confidence.
+    low: u32,
     /// Bits of a step are shifted by this.
     shift: u32,
 }
 
-/// Up to so many confidences are all looked at.
-const COUNTED: usize = 64;
+/// Up to so many confidences of a step are all looked at, without a branch: so the processor waits for the memory of many rows at once.
+const WINDOW: usize = 16;
 /// Confidences that share a step, where they are spread evenly.
 const PER_STEP: usize = 8;
 
 impl Ranks {
-    pub(super) fn new(mut top: Vec<u32>) -> Self {
+    /// Room for so many confidences of so many classes.
+    pub(super) fn with_capacity(confidences: usize, classes: usize) -> Self {
+        Self {
+            top: Vec::with_capacity(confidences + classes * WINDOW),
+            above: Vec::with_capacity(confidences / PER_STEP + classes * 4),
+            classes: Vec::with_capacity(classes),
+        }
+    }
+
+    /// Adds the next class.
+    pub(super) fn push(&mut self, mut top: Vec<u32>) {
         top.sort_unstable_by(|a, b| b.cmp(a));
-        top.shrink_to_fit();
-        let range = top
+        let (high, low) = top
             .first()
-            .zip(top.last())
-            .map_or(0, |(high, low)| high - low);
+            .copied()
+            .zip(top.last().copied())
+            .unwrap_or_default();
         let wanted = u64::try_from(top.len() / PER_STEP + 1).unwrap_or(1);
         let mut shift = 0;
-        while u64::from(range >> shift) >= wanted {
+        while u64::from((high - low) >> shift) >= wanted {
             shift += 1;
         }
-        let mut ranks = Self {
-            above: vec![0; (range >> shift) as usize + 2],
+        let steps = Steps {
+            top: self.top.len(),
+            above: self.above.len(),
+            last: ((high - low) >> shift) + 1,
+            low,
             shift,
-            top,
         };
-        // Counted a step lower, and added up from above.
-        for i in 0..ranks.top.len() {
-            let step = ranks.step(ranks.top[i]);
-            ranks.above[step] += 1;
+        self.above.resize(steps.above + steps.last as usize + 2, 0);
+        let above = &mut self.above[steps.above..];
+        // Counted at their own step, and added up from the highest.
+        for confidence in &top {
+            above[((confidence - low) >> shift) as usize] += 1;
         }
-        let mut sum = 0;
-        for step in (0..ranks.above.len()).rev() {
-            let here = ranks.above[step];
-            ranks.above[step] = sum;
-            sum += here;
+        for step in (0..above.len() - 1).rev() {
+            above[step] += above[step + 1];
         }
-        ranks
+        self.top.append(&mut top);
+        self.top.resize(self.top.len() + WINDOW, 0);
+        self.classes.push(steps);
     }
 
-    fn step(&self, confidence: u32) -> usize {
-        let low = self.top.last().copied().unwrap_or(0);
-        (confidence.saturating_sub(low) >> self.shift) as usize
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.top.len()
-    }
-
-    /// The lowest of them.
-    pub(super) fn last(&self) -> Option<u32> {
-        self.top.last().copied()
-    }
-
-    /// How many are higher.
-    pub(super) fn higher(&self, confidence: u32) -> usize {
-        let step = self.step(confidence);
-        let Some(from) = self.above.get(step) else {
-            return 0;
-        };
-        let from = *from as usize;
-        let to = match step.checked_sub(1) {
-            Some(below) => self.above[below] as usize,
-            None => self.top.len(),
-        };
-        let near = &self.top[from..to];
-        from + if near.len() <= COUNTED {
-            // Without branches, so that the processor can wait for the memory of several rows at once.
-            near.iter()
-                .map(|c| usize::from(*c > confidence))
-                .sum::<usize>()
-        } else {
-            near.partition_point(|c| *c > confidence)
-        }
+    /// How many confidences of the class with this number are higher, row by row.
+    pub(super) fn higher(&self, rows: &[(u32, u32)]) -> Vec<u32> {
+        let mut places = Vec::with_capacity(rows.len());
+        places.extend(rows.iter().map(|(class, confidence)| {
+            let steps = &self.classes[*class as usize];
+            let step = (confidence.saturating_sub(steps.low) >> steps.shift).min(steps.last);
+            let above = &self.above[steps.above + step as usize..][..2];
+            (steps.top, above[1], above[0])
+        }));
+        let near = places.iter().zip(rows);
+        near.map(|((top, from, to), (_, confidence))| {
+            let top = &self.top[*top + *from as usize..];
+            let here = (to - from) as usize;
+            from + if here <= WINDOW {
+                // What follows the step is lower, and the zeros are.
+                top[..WINDOW]
+                    .iter()
+                    .map(|c| u32::from(c > confidence))
+                    .sum::<u32>()
+            } else {
+                top[..here].partition_point(|c| c > confidence) as u32
+            }
+        })
+        .collect()
     }
 }
 
@@ -161,8 +177,12 @@ mod tests {
         ) {
             let top: Vec<u32> = top.iter().map(|c| c << spread).collect();
             let asked = asked << spread;
-            let higher = top.iter().filter(|c| **c > asked).count();
-            prop_assert_eq!(Ranks::new(top).higher(asked), higher);
+            let others = [1 << 30, 5, 3];
+            let count = |top: &[u32]| top.iter().filter(|c| **c > asked).count() as u32;
+            let counts = [count(&others), count(&top), count(&others)];
+            let mut ranks = Ranks::default();
+            [others.to_vec(), top, others.to_vec()].into_iter().for_each(|t| ranks.push(t));
+            prop_assert_eq!(ranks.higher(&[(0, asked), (1, asked), (2, asked)]), counts);
         }
     }
 }

@@ -143,7 +143,7 @@ impl SelectionFile {
             t.labels,
             t.copies,
             self.classes.iter().filter(|c| c.kept > 0).count(),
-            super::reasons(&self.left_out),
+            super::listed(&self.left_out),
         );
         if !self.empty_classes.is_empty() {
             let named: Vec<&str> = self

@@ -1,13 +1,10 @@
 //! The rows of a query → Parquet parts beside `selection.json`, one a partition, written as they come.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, UInt32Type};
-use datafusion::dataframe::DataFrame;
-use datafusion::error::DataFusionError;
-use futures::TryStreamExt;
 use object_store::buffered::BufWriter;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -18,7 +15,7 @@ use parquet::schema::types::ColumnPath;
 use super::columns::classes;
 use super::ranks::ClassIndex;
 use super::report::PartRecord;
-use super::sweep::workers;
+use super::sweep::{Query, partitions};
 use super::{SelectError, report};
 use crate::workspace::Workspace;
 
@@ -57,57 +54,29 @@ pub(super) fn by_class(parts: &[Part]) -> HashMap<i64, (u64, u64)> {
 
 /// Runs the query and writes a part for each of its partitions that has rows. How the rows fall into partitions follows from the input
 /// alone, so the parts are the same bytes whatever the number of threads.
-pub(super) async fn parts(frame: DataFrame, target: &Target) -> Result<Vec<Part>, SelectError> {
-    let query = |source: DataFusionError| SelectError::Query {
-        file: format!("{}.sql", target.name),
-        source,
-    };
-    let mut partitions: Vec<_> = frame
-        .execute_stream_partitioned()
-        .await
-        .map_err(query)?
-        .into_iter()
-        .enumerate()
-        .collect();
-    partitions.reverse();
-    let queue = Arc::new(Mutex::new(partitions));
-    let tasks: Vec<_> = (0..workers())
-        .map(|_| {
-            let (queue, target) = (Arc::clone(&queue), target.clone());
-            tokio::spawn(async move {
-                let mut written = Vec::new();
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                    let Some((partition, mut rows)) = next else {
-                        return Ok::<_, SelectError>(written);
-                    };
-                    let mut writer = None;
-                    while let Some(batch) =
-                        rows.try_next().await.map_err(|source| SelectError::Query {
-                            file: format!("{}.sql", target.name),
-                            source,
-                        })?
-                    {
-                        if batch.num_rows() == 0 {
-                            continue;
-                        }
-                        let writer = match &mut writer {
-                            Some(writer) => writer,
-                            None => writer.insert(Writer::new(&target, partition, batch.schema())?),
-                        };
-                        writer.write(&batch).await?;
-                    }
-                    if let Some(writer) = writer {
-                        written.push((partition, writer.finish().await?));
-                    }
+pub(super) async fn parts(query: Query, target: &Target) -> Result<Vec<Part>, SelectError> {
+    let target = target.clone();
+    let written = partitions(query, Vec::new, move |mut written, mut rows| {
+        let target = target.clone();
+        async move {
+            let mut writer = None;
+            while let Some(batch) = rows.next().await? {
+                if batch.num_rows() == 0 {
+                    continue;
                 }
-            })
-        })
-        .collect();
-    let mut written = Vec::new();
-    for task in tasks {
-        written.extend(task.await??);
-    }
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    None => writer.insert(Writer::new(&target, rows.partition, batch.schema())?),
+                };
+                writer.write(&batch).await?;
+            }
+            if let Some(writer) = writer {
+                written.push((rows.partition, writer.finish().await?));
+            }
+            Ok(written)
+        }
+    });
+    let mut written: Vec<_> = written.await?.into_iter().flatten().collect();
     written.sort_by_key(|(partition, _)| *partition);
     Ok(written.into_iter().map(|(_, part)| part).collect())
 }

@@ -1,0 +1,121 @@
+//! `first_reason(condition, 'reason', …)`: the reason of the first condition that holds, null where none does.
+//!
+//! It is what `CASE WHEN condition THEN 'reason' …` says. DataFusion evaluates a CASE branch by branch, on copies of the rows that are left, and puts
+//! its texts together again; this function evaluates each condition on all rows, and gives views of the few texts there are.
+
+use std::ops::{BitAnd, BitOr, Not};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, make_view};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
+use arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
+
+/// The function, for SQL.
+pub(super) fn udf() -> ScalarUDF {
+    let of = |args: &[ColumnarValue]| Ok(ColumnarValue::Array(first_reason(args)?));
+    let signature = Signature::variadic_any(Volatility::Immutable);
+    let returns = DataType::Utf8View;
+    SimpleScalarUDF::new_with_signature("first_reason", signature, returns, Arc::new(of)).into()
+}
+
+fn first_reason(args: &[ColumnarValue]) -> Result<ArrayRef> {
+    let rows = args.iter().find_map(|arg| match arg {
+        ColumnarValue::Array(array) => Some(array.len()),
+        ColumnarValue::Scalar(_) => None,
+    });
+    let rows = rows.unwrap_or(1);
+    let mut views = vec![0_u128; rows];
+    let mut taken = BooleanBuffer::new_unset(rows);
+    let mut texts = Vec::new();
+    for pair in args.chunks(2) {
+        let [condition, ColumnarValue::Scalar(reason)] = pair else {
+            return Err(wrong("each condition is followed by its reason, a text"));
+        };
+        let Some(Some(reason)) = reason.try_as_str() else {
+            return Err(wrong("each reason is a text"));
+        };
+        let view = make_view(reason.as_bytes(), 0, texts.len() as u32);
+        texts.extend_from_slice(reason.as_bytes());
+        let Some(holds) = holds(condition, rows)? else {
+            continue;
+        };
+        let here = holds.bitand(&taken.not());
+        for row in here.set_indices() {
+            views[row] = view;
+        }
+        taken = taken.bitor(&here);
+    }
+    let nulls = NullBuffer::new(taken);
+    let texts = [Buffer::from_vec(texts)];
+    let array = StringViewArray::try_new(ScalarBuffer::from(views), texts, Some(nulls))?;
+    Ok(Arc::new(array))
+}
+
+/// The rows in which a condition holds; `None` where it is false for all.
+fn holds(condition: &ColumnarValue, rows: usize) -> Result<Option<BooleanBuffer>> {
+    match condition {
+        ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))) => {
+            Ok(Some(BooleanBuffer::new_set(rows)))
+        }
+        ColumnarValue::Scalar(ScalarValue::Boolean(_) | ScalarValue::Null) => Ok(None),
+        ColumnarValue::Array(array) => {
+            let Some(array) = array.as_boolean_opt() else {
+                return Err(wrong("each condition is true or false"));
+            };
+            let values = array.values().clone();
+            Ok(Some(match array.nulls() {
+                Some(nulls) => values.bitand(nulls.inner()),
+                None => values,
+            }))
+        }
+        ColumnarValue::Scalar(_) => Err(wrong("each condition is true or false")),
+    }
+}
+
+fn wrong(what: &str) -> DataFusionError {
+    DataFusionError::Execution(format!("first_reason(condition, 'reason', …): {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::BooleanArray;
+
+    fn text(text: &str) -> ColumnarValue {
+        ColumnarValue::Scalar(ScalarValue::from(text))
+    }
+
+    #[test]
+    fn the_first_condition_that_holds_gives_the_reason_and_null_is_not_true() {
+        let conditions = [
+            [Some(true), None, Some(false), Some(false)],
+            [Some(true), Some(true), Some(false), None],
+        ];
+        let column = |c: [Option<bool>; 4]| {
+            ColumnarValue::Array(Arc::new(BooleanArray::from(c.to_vec())) as ArrayRef)
+        };
+        let long = "a reason that does not fit into a view";
+        let args = [
+            ColumnarValue::Scalar(ScalarValue::from(false)),
+            text("never"),
+            column(conditions[0]),
+            text(long),
+            column(conditions[1]),
+            text("second"),
+        ];
+        let reasons = first_reason(&args).unwrap();
+        let reasons: Vec<_> = reasons.as_string_view().iter().collect();
+        assert_eq!(reasons, [Some(long), Some("second"), None, None]);
+    }
+
+    #[test]
+    fn what_is_neither_a_condition_nor_a_reason_is_told() {
+        for args in [vec![text("x"), text("y")], vec![text("x")]] {
+            let error = first_reason(&args).unwrap_err().to_string();
+            assert!(error.contains("each condition is"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The first pass over the candidates: how many a class has, and the confidences of its best.
+
+use std::collections::BTreeMap;
+
+use super::ranks::ClassIndex;
+use super::topk::{Choice, Rules, bits};
+
+/// Pass 1 of one worker.
+#[derive(Debug)]
+pub(super) struct Tally {
+    per_class: usize,
+    index: ClassIndex,
+    classes: Vec<(i64, Best)>,
+    /// Rows left out, by reason.
+    left_out: Vec<(String, u64)>,
+}
+
+/// The best of a class so far.
+#[derive(Debug, Default)]
+pub(super) struct Best {
+    pub(super) available: u64,
+    /// Bits of confidences, in no order: at most twice K.
+    pub(super) top: Vec<u32>,
+    /// The highest confidence that was dropped, and how many rows with it.
+    pub(super) dropped: (u32, u64),
+}
+
+impl Best {
+    fn push(&mut self, confidence: u32, per_class: usize) {
+        self.available += 1;
+        if confidence < self.dropped.0 {
+            return;
+        }
+        self.top.push(confidence);
+        if self.top.len() >= per_class.saturating_mul(2).max(1024) {
+            self.trim(per_class);
+        }
+    }
+
+    /// Drops all but the best K.
+    fn trim(&mut self, per_class: usize) {
+        if self.top.len() <= per_class {
+            return;
+        }
+        let (_, cut, below) = self
+            .top
+            .select_nth_unstable_by(per_class - 1, |a, b| b.cmp(a));
+        let cut = *cut;
+        if let Some(highest) = below.iter().copied().max() {
+            let ties = below.iter().filter(|b| **b == highest).count() as u64;
+            self.note_dropped(highest, ties);
+        }
+        debug_assert!(self.dropped.0 <= cut);
+        self.top.truncate(per_class);
+    }
+
+    fn note_dropped(&mut self, confidence: u32, rows: u64) {
+        match confidence.cmp(&self.dropped.0) {
+            std::cmp::Ordering::Greater => self.dropped = (confidence, rows),
+            std::cmp::Ordering::Equal => self.dropped.1 += rows,
+            std::cmp::Ordering::Less => {}
+        }
+    }
+}
+
+impl Tally {
+    pub(super) fn new(rules: &Rules) -> Self {
+        Self {
+            per_class: usize::try_from(rules.per_class).unwrap_or(usize::MAX),
+            index: ClassIndex::default(),
+            classes: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    fn class(&mut self, class: i64) -> &mut Best {
+        let number = self.index.number(class);
+        if number == self.classes.len() {
+            self.classes.push((class, Best::default()));
+        }
+        &mut self.classes[number].1
+    }
+
+    /// A candidate.
+    pub(super) fn push(&mut self, class: i64, confidence: f32) {
+        let per_class = self.per_class;
+        self.class(class).push(bits(confidence), per_class);
+    }
+
+    /// A row that is left out.
+    pub(super) fn leave_out(&mut self, reason: &str) {
+        // Reasons are few: looking at each is faster than a map.
+        match self.left_out.iter_mut().find(|(of, _)| of == reason) {
+            Some((_, rows)) => *rows += 1,
+            None => self.left_out.push((reason.to_owned(), 1)),
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        let per_class = self.per_class;
+        for (class, theirs) in other.classes {
+            let ours = self.class(class);
+            ours.available += theirs.available;
+            ours.top.extend(theirs.top);
+            ours.note_dropped(theirs.dropped.0, theirs.dropped.1);
+            ours.trim(per_class);
+        }
+        self.left_out.extend(other.left_out);
+    }
+
+    /// Rows left out, by reason.
+    pub(super) fn take_left_out(&mut self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for (reason, rows) in self.left_out.drain(..) {
+            *all.entry(reason).or_insert(0) += rows;
+        }
+        all
+    }
+
+    /// What pass 2 has to find out, and what is known without it.
+    ///
+    /// With `sample` so many of all candidates are chosen, by hash, whatever their class.
+    pub(super) fn finish(self, rules: &Rules, sample: Option<u64>) -> Choice {
+        let per_class = self.per_class;
+        let mut classes = self.classes;
+        for (_, best) in &mut classes {
+            best.trim(per_class);
+        }
+        Choice::new(rules, classes, sample)
+    }
+}
