@@ -85,9 +85,8 @@ impl Ranks {
         }
     }
 
-    /// Adds the next class.
+    /// Adds the next class, whose confidences are falling.
     pub(super) fn push(&mut self, mut top: Vec<u32>) {
-        top.sort_unstable_by(|a, b| b.cmp(a));
         let (high, low) = top
             .first()
             .copied()
@@ -181,6 +180,8 @@ mod tests {
             let count = |top: &[u32]| top.iter().filter(|c| **c > asked).count() as u32;
             let counts = [count(&others), count(&top), count(&others)];
             let mut ranks = Ranks::default();
+            let mut top = top;
+            top.sort_unstable_by(|a, b| b.cmp(a));
             [others.to_vec(), top, others.to_vec()].into_iter().for_each(|t| ranks.push(t));
             prop_assert_eq!(ranks.higher(&[(0, asked), (1, asked), (2, asked)]), counts);
         }

@@ -49,7 +49,7 @@ pub(super) fn failed(file: &'static str) -> impl Fn(DataFusionError) -> SelectEr
 }
 
 /// Threads that work side by side.
-fn workers() -> usize {
+pub(super) fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

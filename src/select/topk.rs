@@ -6,12 +6,15 @@
 //! rank and its copies, so that the rows are the same for any number of threads, partitions and files. Pass 1 must see all rows
 //! before pass 2 begins, and pass 2 before the first row is chosen.
 
+use std::sync::{Mutex, PoisonError};
+
 use arrow::array::UInt32Array;
 use serde::{Deserialize, Serialize};
 
 use super::hash::seeded_hash;
 use super::order::Found;
 use super::ranks::{ClassIndex, Ranks};
+use super::sweep::workers;
 use super::tally::Best;
 
 /// How classes are evened out.
@@ -92,6 +95,7 @@ impl Choice {
     pub(super) fn new(rules: &Rules, best: Vec<(i64, Best)>, sample: Option<u64>) -> Self {
         let mut best = best;
         best.sort_by_key(|(class, _)| *class);
+        sort_side_by_side(&mut best);
         let confidences = best.iter().map(|(_, best)| best.top.len()).sum();
         let mut ranks = Ranks::with_capacity(confidences, best.len() + 1);
         let classes: Vec<ClassChoice> = best
@@ -217,6 +221,24 @@ impl Choice {
     }
 }
 
+/// Sorts the confidences of every class, the highest first, on all cores: nothing else is under way between two passes.
+fn sort_side_by_side(best: &mut [(i64, Best)]) {
+    let waiting = Mutex::new(best.iter_mut());
+    let next = || {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.next()
+    };
+    std::thread::scope(|threads| {
+        for _ in 0..workers() {
+            threads.spawn(|| {
+                while let Some((_, best)) = next() {
+                    best.top.sort_unstable_by(|a, b| b.cmp(a));
+                }
+            });
+        }
+    });
+}
+
 /// What is known of a class.
 #[derive(Debug)]
 pub(super) struct ClassChoice {
@@ -244,8 +266,9 @@ pub(super) struct ClassChoice {
 }
 
 impl ClassChoice {
+    /// Of the best of a class, sorted.
     fn new(class: i64, best: &Best, rules: &Rules) -> Self {
-        let cut = best.top.iter().copied().min().unwrap_or(0);
+        let cut = best.top.last().copied().unwrap_or(0);
         let at_cut = best.top.iter().filter(|c| **c == cut).count() as u64;
         let tie = (best.dropped.1 > 0 && best.dropped.0 == cut).then_some(at_cut);
         let kept = rules.sampled(best.top.len() as u64);
