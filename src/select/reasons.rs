@@ -1,13 +1,14 @@
 //! `first_reason(condition, 'reason', …)`: the reason of the first condition that holds, null where none does.
 //!
 //! It is what `CASE WHEN condition THEN 'reason' …` says. DataFusion evaluates a CASE branch by branch, on copies of the rows that are left, and puts
-//! its texts together again; this function evaluates each condition on all rows, and gives views of the few texts there are.
+//! its texts together again; this function evaluates each condition on all rows, and takes from the few texts there are.
 
 use std::ops::{BitAnd, BitOr, Not};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, make_view};
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
+use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, UInt32Array};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::take;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
@@ -27,9 +28,9 @@ fn first_reason(args: &[ColumnarValue]) -> Result<ArrayRef> {
         ColumnarValue::Scalar(_) => None,
     });
     let rows = rows.unwrap_or(1);
-    let mut views = vec![0_u128; rows];
+    let mut numbers = vec![0_u32; rows];
     let mut taken = BooleanBuffer::new_unset(rows);
-    let mut texts = Vec::new();
+    let mut reasons = Vec::new();
     for pair in args.chunks(2) {
         let [condition, ColumnarValue::Scalar(reason)] = pair else {
             return Err(wrong("each condition is followed by its reason, a text"));
@@ -37,21 +38,19 @@ fn first_reason(args: &[ColumnarValue]) -> Result<ArrayRef> {
         let Some(Some(reason)) = reason.try_as_str() else {
             return Err(wrong("each reason is a text"));
         };
-        let view = make_view(reason.as_bytes(), 0, texts.len() as u32);
-        texts.extend_from_slice(reason.as_bytes());
+        let number = reasons.len() as u32;
+        reasons.push(reason);
         let Some(holds) = holds(condition, rows)? else {
             continue;
         };
         let here = holds.bitand(&taken.not());
         for row in here.set_indices() {
-            views[row] = view;
+            numbers[row] = number;
         }
         taken = taken.bitor(&here);
     }
-    let nulls = NullBuffer::new(taken);
-    let texts = [Buffer::from_vec(texts)];
-    let array = StringViewArray::try_new(ScalarBuffer::from(views), texts, Some(nulls))?;
-    Ok(Arc::new(array))
+    let numbers = UInt32Array::new(numbers.into(), Some(NullBuffer::new(taken)));
+    Ok(take(&StringViewArray::from(reasons), &numbers, None)?)
 }
 
 /// The rows in which a condition holds; `None` where it is false for all.
