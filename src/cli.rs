@@ -1,9 +1,11 @@
 //! The command line: clap types alone, whose comments are the help.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::catalog::{DEFAULT_ROWS, reference};
 use crate::runtime::Device;
 use crate::schema::Encoding;
 use crate::select::{Balance, Method, Targets};
@@ -34,7 +36,8 @@ pub enum Command {
     Label(LabelArgs),
     /// Make a balanced training set of labels: threshold, duplicates, leaked held-out images, the top K of each class, copies
     Select(Box<SelectArgs>),
-    /// Query the workspace: the tables labels, rejects, manifest, `manifest_history`, teachers, selections, `selection_classes` and leakage
+    /// Query the workspace with SQL, read only: one query, those of standard input, or a session at the terminal
+    #[command(after_long_help = reference::overview())]
     Sql(SqlArgs),
     /// Check a teacher.toml or a pipeline file
     Validate {
@@ -178,6 +181,10 @@ pub struct LabelArgs {
 
 /// `select`
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct SelectArgs {
     #[command(flatten)]
     /// Which workspace.
@@ -242,6 +249,9 @@ pub struct SelectArgs {
     /// A folder with the .sql files of pipelines/select/, changed
     #[arg(long, value_name = "DIR")]
     pub queries: Option<PathBuf>,
+    /// Print the plan of each query, and write nothing
+    #[arg(long, conflicts_with = "json")]
+    pub plans: bool,
     /// Print selection.json
     #[arg(long)]
     pub json: bool,
@@ -269,8 +279,17 @@ pub struct SqlArgs {
     /// How the result is printed
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-    /// The query
-    pub query: String,
+    /// Memory that a query may hold, such as 512MiB or 2GB; what can spill goes to the temporary directory above it
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    pub memory: usize,
+    /// Seconds after which a query is stopped
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// Rows that a table shows at most, 0 for all; the other formats give every row
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_ROWS)]
+    pub max_rows: usize,
+    /// The query; without one, statements are read from standard input, or a session begins at the terminal
+    pub query: Option<String>,
 }
 
 /// `doctor`
@@ -306,6 +325,36 @@ fn interval(text: &str) -> Result<[f32; 2], String> {
         .ok_or("write two confidences, such as 0.3:0.4")?;
     let number = |text: &str| text.trim().parse::<f32>().map_err(|e| e.to_string());
     Ok([number(from)?, number(to)?])
+}
+
+/// `256MiB`, `2GB`, `1000000`.
+fn size(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text[digits.len()..].to_ascii_lowercase();
+    let unit: usize = match unit.as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err("write a number and KiB, MiB, GiB, KB, MB or GB".into()),
+    };
+    let number: usize = digits.trim().parse().map_err(|e| format!("{e}"))?;
+    number
+        .checked_mul(unit)
+        .ok_or_else(|| "it is too much".into())
+}
+
+/// `30`, `0.5`.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
+    let time = Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())?;
+    if time.is_zero() {
+        return Err("give more than 0".into());
+    }
+    Ok(time)
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -57,6 +57,22 @@ pub enum Error {
         /// How many.
         problems: usize,
     },
+    /// A command of an SQL session that is none.
+    #[error("{detail}")]
+    Command {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Statements of standard input that failed; each said why in its place.
+    #[error("{failed} of {count} statements failed")]
+    Statements {
+        /// How many failed.
+        failed: u64,
+        /// How many there were.
+        count: u64,
+        /// The exit code of the first that failed.
+        code: u8,
+    },
     /// Ctrl-C.
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
@@ -69,7 +85,7 @@ impl Error {
     /// The process's exit code; the README documents them.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::Command { .. } => 2,
             Self::Store(e) => store_code(e),
             Self::Workspace(e) => workspace_code(e),
             Self::Dataset(e) => match e {
@@ -108,6 +124,7 @@ impl Error {
             },
             Self::Output(_) => 1,
             Self::Doctor { .. } => 7,
+            Self::Statements { code, .. } => *code,
             Self::Interrupted => 130,
         }
     }
@@ -126,8 +143,19 @@ impl Error {
             Self::Label(e) => e.hint(),
             Self::Catalog(e) => e.hint(),
             Self::Select(e) => e.hint(),
-            Self::Output(_) | Self::Doctor { .. } | Self::Interrupted => None,
+            Self::Command { .. } => Some("`\\?` lists the commands".into()),
+            Self::Output(_) | Self::Doctor { .. } | Self::Statements { .. } | Self::Interrupted => {
+                None
+            }
         }
+    }
+
+    /// The whole message, for people.
+    pub fn text(&self) -> String {
+        let hint = self
+            .hint()
+            .map_or(String::new(), |hint| format!("\nhint: {hint}\n"));
+        format!("error: {self}\n{hint}")
     }
 
     /// Whether standard output was closed by its reader, as `| head` does.
@@ -143,7 +171,8 @@ fn catalog_code(error: &CatalogError) -> u8 {
         CatalogError::Store(e) => store_code(e),
         CatalogError::Manifest(e) => manifest_code(e),
         CatalogError::Query { .. } | CatalogError::Refused { .. } => 2,
-        CatalogError::Engine(_) => 1,
+        CatalogError::Engine(_) | CatalogError::BrokeOff(_) => 1,
+        CatalogError::Memory { .. } | CatalogError::Time { .. } => 8,
     }
 }
 

@@ -12,14 +12,15 @@
 //! ```
 //!
 //! The modules, in the order in which data meets them: [`store`] opens a URL, [`source`] lists and reads images, [`manifest`] cuts them
-//! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables, [`select`] makes a
-//! balanced training set of them.
+//! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables, [`shell`] takes
+//! queries of people, [`select`] makes a balanced training set of them. [`runs`] remembers what was done.
 
 pub mod cli;
 pub mod config;
 pub mod error;
 pub mod run;
 
+pub mod runs;
 pub mod runtime;
 pub mod store;
 pub mod workspace;
@@ -39,5 +40,6 @@ pub mod select;
 
 pub mod doctor;
 pub mod output;
+pub mod shell;
 
 pub use error::{Error, Result};

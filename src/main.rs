@@ -20,11 +20,8 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            let hint = error
-                .hint()
-                .map_or(String::new(), |hint| format!("\nhint: {hint}\n"));
             // Nobody reads standard error any more: the exit code is left.
-            let _ = write!(std::io::stderr(), "error: {error}\n{hint}");
+            let _ = write!(std::io::stderr(), "{}", error.text());
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,14 +1,17 @@
 //! Results → standard output, as a table, CSV, JSON lines or Parquet.
 
+use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use futures::TryStreamExt;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
@@ -34,23 +37,55 @@ pub fn json<T: Serialize>(value: &T) -> Result<(), Error> {
     line(&serde_json::to_string_pretty(value).map_err(std::io::Error::from)?)
 }
 
-/// Prints a query's result. All formats but the table are written as the rows come.
+/// How much of a result was printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Printed {
+    /// Rows.
+    pub rows: usize,
+    /// Whether a table was cut off after them.
+    pub cut: bool,
+}
+
+/// Prints a query's result. All formats but the table are written as the rows come; a table shows at most `most` rows (all where that is 0), which `memory`
+/// has to have room for.
 ///
 /// # Errors
-/// [`CatalogError::Query`] where the query fails on the way, [`Error::Output`].
-pub async fn result(mut rows: SendableRecordBatchStream, format: Format) -> Result<(), Error> {
+/// [`CatalogError::Query`] or [`CatalogError::Memory`] where the query fails on the way, [`Error::Output`].
+pub async fn result(
+    mut rows: SendableRecordBatchStream,
+    format: Format,
+    most: usize,
+    memory: &Arc<dyn MemoryPool>,
+) -> Result<Printed, Error> {
     let schema = rows.schema();
-    let failed = |e: datafusion::error::DataFusionError| CatalogError::Query {
-        detail: e.strip_backtrace(),
-    };
+    let failed = |e: DataFusionError| CatalogError::of_query(&e);
     let out = BufWriter::new(std::io::stdout());
+    let most = if most == 0 { usize::MAX } else { most };
+    let mut printed = Printed {
+        rows: 0,
+        cut: false,
+    };
     match format {
         Format::Table => {
-            let mut batches: Vec<RecordBatch> = rows.try_collect().await.map_err(failed)?;
-            if batches.is_empty() {
-                batches.push(RecordBatch::new_empty(schema));
+            let room = MemoryConsumer::new("the printed table").register(memory);
+            let mut batches = Vec::new();
+            while let Some(batch) = rows.try_next().await.map_err(failed)? {
+                let left = most - printed.rows;
+                printed.cut = batch.num_rows() > left;
+                let batch = if printed.cut {
+                    batch.slice(0, left)
+                } else {
+                    batch
+                };
+                room.try_grow(batch.get_array_memory_size())
+                    .map_err(failed)?;
+                printed.rows += batch.num_rows();
+                batches.push(batch);
+                if printed.cut {
+                    break;
+                }
             }
-            line(&pretty_format_batches(&batches).map_err(io)?.to_string())
+            line(&table(&schema, &batches).map_err(io)?)?;
         }
         Format::Csv => {
             let mut writer = arrow::csv::WriterBuilder::new()
@@ -60,26 +95,66 @@ pub async fn result(mut rows: SendableRecordBatchStream, format: Format) -> Resu
                 .write(&flat(&RecordBatch::new_empty(schema)).map_err(io)?)
                 .map_err(io)?;
             while let Some(batch) = rows.try_next().await.map_err(failed)? {
+                printed.rows += batch.num_rows();
                 writer.write(&flat(&batch).map_err(io)?).map_err(io)?;
             }
-            Ok(writer.into_inner().flush()?)
+            writer.into_inner().flush()?;
         }
         Format::Json => {
             let mut writer = arrow::json::LineDelimitedWriter::new(out);
             while let Some(batch) = rows.try_next().await.map_err(failed)? {
+                printed.rows += batch.num_rows();
                 writer.write(&batch).map_err(io)?;
             }
             writer.finish().map_err(io)?;
-            Ok(writer.into_inner().flush()?)
+            writer.into_inner().flush()?;
         }
         Format::Parquet => {
             let mut writer = ArrowWriter::try_new(out, schema, None).map_err(parquet)?;
             while let Some(batch) = rows.try_next().await.map_err(failed)? {
+                printed.rows += batch.num_rows();
                 writer.write(&batch).map_err(parquet)?;
             }
-            Ok(writer.into_inner().map_err(parquet)?.flush()?)
+            writer.into_inner().map_err(parquet)?.flush()?;
         }
     }
+    Ok(printed)
+}
+
+/// Prints what EXPLAIN gives.
+///
+/// # Errors
+/// [`CatalogError::Query`], [`Error::Output`].
+pub async fn plan(rows: SendableRecordBatchStream) -> Result<(), Error> {
+    let schema = rows.schema();
+    let batches: Vec<RecordBatch> = rows
+        .try_collect()
+        .await
+        .map_err(|e| CatalogError::of_query(&e))?;
+    line(&table(&schema, &batches).map_err(io)?)
+}
+
+/// A table for people. The plans of EXPLAIN are lines by themselves: a box around them would be as wide as the longest.
+fn table(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String, ArrowError> {
+    let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    if names != ["plan_type", "plan"] {
+        if batches.is_empty() {
+            let none = RecordBatch::new_empty(Arc::clone(schema));
+            return Ok(pretty_format_batches(&[none])?.to_string());
+        }
+        return Ok(pretty_format_batches(batches)?.to_string());
+    }
+    let options = FormatOptions::default();
+    let mut text = String::new();
+    for batch in batches {
+        let kinds = ArrayFormatter::try_new(batch.column(0), &options)?;
+        let plans = ArrayFormatter::try_new(batch.column(1), &options)?;
+        for i in 0..batch.num_rows() {
+            let plan = plans.value(i).to_string();
+            let _ = write!(text, "{}\n{}\n\n", kinds.value(i), plan.trim_end());
+        }
+    }
+    Ok(text.trim_end().to_owned())
 }
 
 /// The stream's error behind Arrow's, so that a reader that has gone (`| head`) is told from a full disk.

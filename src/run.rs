@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::catalog;
+use crate::catalog::{self, CatalogError, Limits};
 use crate::cli::{
     Cli, Command, DoctorArgs, LabelArgs, ManifestArgs, SelectArgs, SqlArgs, StorageArgs,
     TeachersCommand, WorkspaceArgs,
@@ -19,6 +19,8 @@ use crate::output;
 use crate::runtime::{Device, Runtime};
 use crate::select::input::Labels;
 use crate::select::job::SelectJob;
+use crate::select::prepared::Prepared;
+use crate::shell::Shell;
 use crate::source::Source;
 use crate::store::{self, StorageOptions};
 use crate::teacher::{self, TeacherConfig};
@@ -35,7 +37,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Manifest(args) => refresh(&args).await,
         Command::Label(args) => label(args).await,
         Command::Select(args) => select(*args).await,
-        Command::Sql(args) => sql(&args).await,
+        Command::Sql(args) => sql(args).await,
         Command::Validate { file } => validate(&file),
         Command::Doctor(args) => examine(&args).await,
     }
@@ -274,6 +276,9 @@ async fn select(args: SelectArgs) -> Result<(), Error> {
         queries: args.queries,
         storage: options(&args.at.storage),
     };
+    if args.plans {
+        return plans(&job.prepare(&workspace).await?).await;
+    }
     let (file, new) = job.run(&workspace).await?;
     say(file.describe(new));
     if args.json {
@@ -282,10 +287,27 @@ async fn select(args: SelectArgs) -> Result<(), Error> {
     Ok(())
 }
 
-async fn sql(args: &SqlArgs) -> Result<(), Error> {
-    let context = catalog::open(&open(&args.at).await?).await?;
-    let frame = catalog::query(&context, &args.query).await?;
-    output::result(catalog::execute(frame).await?, args.format).await
+async fn plans(selection: &Prepared<'_>) -> Result<(), Error> {
+    for file in selection.files() {
+        let frame = selection.query(file).await?;
+        let plan = frame.explain(false, false).map_err(CatalogError::from)?;
+        output::line(&format!("-- {file}"))?;
+        output::plan(catalog::execute(plan).await?).await?;
+    }
+    Ok(())
+}
+
+async fn sql(args: SqlArgs) -> Result<(), Error> {
+    let limits = Limits {
+        memory: args.memory,
+        time: args.timeout,
+        rows: args.max_rows,
+    };
+    let mut shell = Shell::open(open(&args.at).await?, args.format, limits).await?;
+    match &args.query {
+        Some(query) => shell.answer(query).await,
+        None => shell.run().await,
+    }
 }
 
 fn validate(file: &Path) -> Result<(), Error> {

@@ -8,6 +8,7 @@
 //! labels/dataset=D/teacher=NAME@V/shard-000042.parquet         one object a shard, labels and rejects
 //! labels/dataset=D/teacher=NAME@V/shard-000042.retry-001.parquet
 //! teachers/NAME/V/{model.onnx, teacher.toml, teacher.json}     teacher.json is its commit
+//! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; nothing else in the workspace knows the time
 //! probes/…                                                     left by the create-only probe where it cannot delete
 //! ```
 //! A commit is one create-only put ([`crate::store::create`]). What needs several objects becomes visible through one JSON that is

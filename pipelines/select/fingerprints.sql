@@ -1,5 +1,6 @@
 -- What is looked at for duplicates and for leaked held-out images: the rows that would otherwise be candidates. Read before
--- `is_duplicate` and `is_leaked` know anything, so that only the first two reasons apply.
+-- `is_duplicate` and `is_leaked` know anything, so that only the first two reasons apply. `$from` is the number next above the threshold, or where the
+-- interval begins.
 SELECT key, sha256, phash
 FROM input
-WHERE confidence >= 0 AND confidence <= 1 AND class IS NOT NULL AND confidence > $threshold
+WHERE class IS NOT NULL AND confidence <= 1 AND confidence >= $from AND (confidence < $to OR $to >= 1)

@@ -3,36 +3,48 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Float32Builder, ListBuilder, StructBuilder,
-    UInt16Builder,
+    Array, ArrayBuilder, ArrayRef, AsArray, Float32Array, Float32Builder, ListBuilder,
+    StringBuilder, StructBuilder, UInt16Builder,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float32Type, Int64Type};
+use arrow::datatypes::{DataType, Field, Fields, Float32Type, Int64Type, UInt16Type};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{JoinType, ScalarValue, plan_err};
+use datafusion::common::{JoinType, ScalarValue, exec_err, plan_err};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::{avg, count};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarUDF, Signature, SimpleScalarUDF, Volatility, col, lit,
+    ColumnarValue, Expr, ScalarUDF, Signature, SimpleScalarUDF, TypeSignature, Volatility, col, lit,
 };
 use datafusion::prelude::SessionContext;
 
+use super::labels::Names;
+use crate::error::nearest;
 use crate::label::soft_label::{scalars, top_k};
 use crate::schema::topk_fields;
 
-/// Registers them all; `labels` is the table that `churn` compares.
-pub(super) fn register(context: &SessionContext, labels: DataFrame) {
-    context.register_udf(soft_label());
+/// Registers them all; `labels` is the table that `churn` compares, `names` are the classes that `soft_label` names.
+pub(super) fn register(context: &SessionContext, labels: DataFrame, names: Names) {
+    let teachers = names.keys().cloned().collect();
+    context.register_udf(soft_label(names));
     context.register_udf(entropy());
     context.register_udf(crate::select::seeded_hash_udf());
-    context.register_udtf("churn", Arc::new(Churn { labels }));
+    context.register_udtf("churn", Arc::new(Churn { labels, teachers }));
 }
 
 /// Probabilities of row `i`; `None` where it has none.
-fn probabilities(column: &ArrayRef) -> Result<impl Fn(usize) -> Option<Vec<f32>>> {
+fn probabilities(column: &ArrayRef) -> Result<impl Fn(usize) -> Option<Vec<f32>> + use<>> {
+    let of = column.data_type();
     let item = Arc::new(Field::new("item", DataType::Float32, true));
-    let lists = cast(column, &DataType::List(item))?;
+    let lists = match of {
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
+            cast(column, &DataType::List(item)).ok()
+        }
+        _ => None,
+    };
+    let Some(lists) = lists else {
+        return exec_err!("a list of probabilities is wanted, such as the column probs, not {of}");
+    };
     Ok(move |i: usize| {
         let lists = lists.as_list::<i32>();
         lists.is_valid(i).then(|| {
@@ -42,34 +54,83 @@ fn probabilities(column: &ArrayRef) -> Result<impl Fn(usize) -> Option<Vec<f32>>
     })
 }
 
-/// `soft_label(probs, k)`: the k most probable classes, most probable first, as a list of (class, p).
-fn soft_label() -> ScalarUDF {
-    let entry = Arc::new(Field::new("item", DataType::Struct(topk_fields()), true));
+/// The k most probable classes of a row, of the column `probs` or the column `topk`.
+type Best = Box<dyn Fn(usize, usize) -> Option<Vec<(u16, f32)>>>;
+
+fn best(column: &ArrayRef) -> Result<Best> {
+    if let DataType::List(item) = column.data_type()
+        && item
+            .data_type()
+            .equals_datatype(&DataType::Struct(topk_fields()))
+    {
+        let column = Arc::clone(column);
+        return Ok(Box::new(move |i, k| {
+            let lists = column.as_list::<i32>();
+            let entries = lists.is_valid(i).then(|| lists.value(i))?;
+            let entries = entries.as_struct();
+            let classes = entries.column_by_name("class")?;
+            let ps = entries.column_by_name("p")?;
+            let classes = classes.as_primitive_opt::<UInt16Type>()?.values();
+            let ps = ps.as_primitive_opt::<Float32Type>()?.values();
+            let pairs = classes.iter().copied().zip(ps.iter().copied());
+            Some(pairs.take(k).collect())
+        }));
+    }
+    let row = probabilities(column)?;
+    Ok(Box::new(move |i, k| Some(top_k(&row(i)?, k).0)))
+}
+
+fn named_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("class", DataType::UInt16, false),
+        Field::new("label", DataType::Utf8, true),
+        Field::new("p", DataType::Float32, false),
+    ])
+}
+
+/// `soft_label(probs, k)` or `soft_label(probs, k, teacher)`: the k most probable classes, most probable first, as a list of (class, label, p). The
+/// teacher, as the column of this name has it, gives the labels.
+fn soft_label(names: Names) -> ScalarUDF {
+    let entry = Arc::new(Field::new("item", DataType::Struct(named_fields()), true));
+    let signature = [TypeSignature::Any(2), TypeSignature::Any(3)];
     let udf = SimpleScalarUDF::new_with_signature(
         "soft_label",
-        Signature::any(2, Volatility::Immutable),
+        Signature::one_of(signature.to_vec(), Volatility::Immutable),
         DataType::List(entry),
-        Arc::new(|args: &[ColumnarValue]| {
+        Arc::new(move |args: &[ColumnarValue]| {
             let arrays = ColumnarValue::values_to_arrays(args)?;
-            let row = probabilities(&arrays[0])?;
+            let best = best(&arrays[0])?;
             let k = cast(&arrays[1], &DataType::Int64)?;
             let k = k.as_primitive::<Int64Type>();
-            let fields: Vec<Box<dyn arrow::array::ArrayBuilder>> = vec![
+            let teachers = arrays
+                .get(2)
+                .map(|a| cast(a, &DataType::Utf8))
+                .transpose()?;
+            let teachers = teachers.as_ref().map(AsArray::as_string::<i32>);
+            let fields: Vec<Box<dyn ArrayBuilder>> = vec![
                 Box::new(UInt16Builder::new()),
+                Box::new(StringBuilder::new()),
                 Box::new(Float32Builder::new()),
             ];
-            let mut lists = ListBuilder::new(StructBuilder::new(topk_fields(), fields));
+            let mut lists = ListBuilder::new(StructBuilder::new(named_fields(), fields));
             for i in 0..k.len() {
-                let Some(p) = row(i) else {
+                let k = if k.is_valid(i) { k.value(i) } else { 0 };
+                let Some(top) = best(i, usize::try_from(k).unwrap_or(0)) else {
                     lists.append_null();
                     continue;
                 };
-                for (class, p) in top_k(&p, usize::try_from(k.value(i)).unwrap_or(0)).0 {
+                let teacher = teachers.filter(|t| t.is_valid(i)).map(|t| t.value(i));
+                let labels = teacher.and_then(|teacher| names.get(teacher));
+                for (class, p) in top {
+                    let label = labels.and_then(|l| l.get(usize::from(class)));
                     let entry = lists.values();
                     if let Some(classes) = entry.field_builder::<UInt16Builder>(0) {
                         classes.append_value(class);
                     }
-                    if let Some(ps) = entry.field_builder::<Float32Builder>(1) {
+                    if let Some(labels) = entry.field_builder::<StringBuilder>(1) {
+                        labels.append_option(label);
+                    }
+                    if let Some(ps) = entry.field_builder::<Float32Builder>(2) {
                         ps.append_value(p);
                     }
                     entry.append(true);
@@ -105,6 +166,8 @@ fn entropy() -> ScalarUDF {
 #[derive(Debug)]
 struct Churn {
     labels: DataFrame,
+    /// Those that have labelled anything.
+    teachers: Vec<String>,
 }
 
 impl TableFunctionImpl for Churn {
@@ -120,6 +183,14 @@ impl TableFunctionImpl for Churn {
         let [before, after] = names[..] else {
             return plan_err!("churn takes two teachers, such as churn('b0@1', 'b0@2')");
         };
+        for teacher in [before, after] {
+            if !self.teachers.iter().any(|known| known == teacher) {
+                let near = nearest(teacher, self.teachers.iter().map(String::as_str));
+                let near =
+                    near.map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
+                return plan_err!("there are no labels by `{teacher}`{near}");
+            }
+        }
         let of = |teacher: &str, side: &str| {
             let name = |column: &str| format!("{side}_{column}");
             self.labels

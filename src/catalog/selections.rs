@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::dataframe::DataFrame;
-use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::SessionContext;
+use serde::Serialize;
 
-use super::{CatalogError, listing, union, view};
+use super::{CatalogError, listing, records, union, view};
 use crate::select::report::{ClassRecord, SelectionFile, folder};
 use crate::store::StoreError;
 use crate::workspace::{Workspace, WorkspaceError};
@@ -32,22 +32,24 @@ pub(super) async fn register(
             Err(WorkspaceError::Store(StoreError::NotFound { .. })) => continue,
             Err(e) => return Err(e.into()),
         };
-        for part in &file.parts {
-            let at = format!("{place}/{}", part.file);
-            rows.push(named(
-                &id,
-                listing(workspace, context, &at, row_schema(), Vec::new())?,
-            )?);
-        }
+        let at = |name: &str| format!("{place}/{name}");
+        let parts: Vec<_> = file.parts.iter().map(|p| at(&p.file)).collect();
         let names = workspace.names(&place).await?;
-        for name in names.iter().filter(|n| n.starts_with("leakage-")) {
-            let at = format!("{place}/{name}");
-            hits.push(named(
-                &id,
-                listing(workspace, context, &at, hit_schema(), Vec::new())?,
-            )?);
+        let leakage = names.iter().filter(|n| n.starts_with("leakage-"));
+        let leakage: Vec<_> = leakage.map(|name| at(name)).collect();
+        for (places, schema, into) in [
+            (parts, row_schema(), &mut rows),
+            (leakage, hit_schema(), &mut hits),
+        ] {
+            if !places.is_empty() {
+                let frame = listing(workspace, context, &places, schema, Vec::new())?;
+                into.push(named(&id, frame)?);
+            }
         }
-        classes.extend(file.classes.into_iter().map(|c| (id.clone(), c)));
+        classes.extend(file.classes.into_iter().map(|record| ClassRow {
+            selection: id.clone(),
+            record,
+        }));
     }
     let or_empty = |frames: Vec<DataFrame>, schema: SchemaRef| match union(frames)? {
         Some(frame) => Ok::<_, CatalogError>(frame),
@@ -55,9 +57,8 @@ pub(super) async fn register(
     };
     view(context, "selections", or_empty(rows, row_schema())?)?;
     view(context, "leakage", or_empty(hits, hit_schema())?)?;
-    let batch = class_batch(&classes).map_err(DataFusionError::from)?;
-    let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
-    context.register_table("selection_classes", Arc::new(table))?;
+    let batch = records::batch(&class_schema(), &classes).map_err(DataFusionError::from)?;
+    context.register_batch("selection_classes", batch)?;
     Ok(())
 }
 
@@ -89,27 +90,21 @@ fn named(id: &str, frame: DataFrame) -> Result<DataFrame, CatalogError> {
     Ok(frame.select(columns)?)
 }
 
-fn class_batch(classes: &[(String, ClassRecord)]) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let text = |f: &dyn Fn(&(String, ClassRecord)) -> Option<String>| -> ArrayRef {
-        Arc::new(classes.iter().map(f).collect::<StringArray>())
-    };
-    let count = |f: &dyn Fn(&ClassRecord) -> u64| -> ArrayRef {
-        Arc::new(
-            classes
-                .iter()
-                .map(|c| Some(f(&c.1)))
-                .collect::<UInt64Array>(),
-        )
-    };
-    let numbers: Int64Array = classes.iter().map(|c| Some(c.1.class)).collect();
-    let cut_offs: Float32Array = classes.iter().map(|c| Some(c.1.cut_off)).collect();
-    RecordBatch::try_from_iter_with_nullable([
-        ("selection", text(&|c| Some(c.0.clone())), false),
-        ("class", Arc::new(numbers) as ArrayRef, false),
-        ("label", text(&|c| c.1.label.clone()), true),
-        ("available", count(&|c| c.available), false),
-        ("kept", count(&|c| c.kept), false),
-        ("copies", count(&|c| c.copies), false),
-        ("cut_off", Arc::new(cut_offs) as ArrayRef, false),
-    ])
+#[derive(Serialize)]
+struct ClassRow {
+    selection: String,
+    #[serde(flatten)]
+    record: ClassRecord,
+}
+
+fn class_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("selection", DataType::Utf8, false),
+        Field::new("class", DataType::Int64, false),
+        Field::new("label", DataType::Utf8, true),
+        Field::new("available", DataType::UInt64, false),
+        Field::new("kept", DataType::UInt64, false),
+        Field::new("copies", DataType::UInt64, false),
+        Field::new("cut_off", DataType::Float32, false),
+    ]))
 }

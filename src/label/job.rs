@@ -12,15 +12,18 @@ use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
+use serde::Serialize;
 
+use super::decode::DecodeConfig;
 use super::exec::LabelExec;
 use super::progress::Summary;
 use super::{LabelSettings, Labeller, LabellerParts, classifiers, committed};
 use crate::catalog;
-use crate::config::Config;
+use crate::config::{Config, LabelConfig};
 use crate::dataset;
 use crate::error::Error;
 use crate::manifest::{self, Generation, Refresh};
+use crate::runs::RunRecord;
 use crate::runtime::{Device, Runtime};
 use crate::source::Source;
 use crate::store::StorageOptions;
@@ -50,6 +53,14 @@ pub struct LabelJob {
     pub visible: bool,
 }
 
+/// What a run was asked to do, for its record.
+#[derive(Serialize)]
+struct Settings<'a> {
+    retry_rejects: bool,
+    decode: &'a DecodeConfig,
+    label: &'a LabelConfig,
+}
+
 /// Rows to label, as an input of [`LabelExec`].
 struct Work {
     input: Option<Arc<dyn ExecutionPlan>>,
@@ -65,6 +76,7 @@ impl LabelJob {
     /// # Errors
     /// Any stage's. What was committed before stays, and the same job goes on from there.
     pub async fn run(&self, workspace: &Workspace) -> Result<Summary, Error> {
+        let record = RunRecord::begin("label");
         // What this machine lacks is said before anything is listed or remembered.
         let runtime = Runtime::load(self.onnxruntime.as_deref(), self.device)?;
         if let Device::Cuda(id) = self.device {
@@ -125,11 +137,11 @@ impl LabelJob {
             Arc::new(work.committed),
             Arc::new(work.retries),
         ));
-        let interrupted = self.execute(&context, &plan, &labeller).await?;
+        let executed = self.execute(&context, &plan, &labeller).await;
         let progress = &labeller.progress;
         let seconds = progress.seconds();
         let time = progress.split();
-        Ok(Summary {
+        let summary = Summary {
             dataset: self.dataset.clone(),
             teacher: name,
             device: device.to_string(),
@@ -144,8 +156,16 @@ impl LabelJob {
             images_per_second: progress.done() as f64 / seconds.max(1e-9),
             time,
             bottleneck: time.bottleneck(),
-            interrupted,
-        })
+            interrupted: *executed.as_ref().unwrap_or(&false),
+        };
+        let record = record.labelled(&summary, executed.as_ref().err());
+        let settings = Settings {
+            retry_rejects: self.retry_rejects,
+            decode: &self.config.decode,
+            label: &self.config.label,
+        };
+        record.end(workspace, &settings).await;
+        executed.map(|_| summary)
     }
 
     /// Brings the manifest up to date with the bucket.

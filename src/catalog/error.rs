@@ -1,0 +1,92 @@
+//! What can go wrong with SQL.
+
+use std::time::Duration;
+
+use datafusion::error::DataFusionError;
+
+use super::reference;
+use crate::manifest::ManifestError;
+use crate::store::StoreError;
+use crate::teacher::TeacherError;
+use crate::workspace::WorkspaceError;
+
+/// What can go wrong with SQL.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The query does not parse, plan or run.
+    #[error("cannot run the query: {detail}")]
+    Query {
+        /// DataFusion's words.
+        detail: String,
+    },
+    /// The query is not a read.
+    #[error("only queries are allowed here: {detail}")]
+    Refused {
+        /// DataFusion's words.
+        detail: String,
+    },
+    /// The query needs more memory than it may have, and cannot spill.
+    #[error("the query needs more memory than it may have: {detail}")]
+    Memory {
+        /// DataFusion's words, with the figures.
+        detail: String,
+    },
+    /// The query took longer than it may.
+    #[error("the query was stopped after {} s", limit.as_secs_f64())]
+    Time {
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// The task that ran a query ended without an answer.
+    #[error("the query broke off: {0}")]
+    BrokeOff(#[from] tokio::task::JoinError),
+    /// DataFusion, with a plan of ours.
+    #[error("cannot read the workspace's tables: {0}")]
+    Engine(#[from] DataFusionError),
+    /// The manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The teachers.
+    #[error(transparent)]
+    Teacher(#[from] TeacherError),
+    /// The workspace.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl CatalogError {
+    /// Sorts the error of a query that a user wrote: a limit is told apart from a mistake.
+    pub fn of_query(error: &DataFusionError) -> Self {
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(detail) => Self::Memory {
+                detail: detail.clone(),
+            },
+            _ => Self::Query {
+                detail: error.strip_backtrace(),
+            },
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Query { .. } => Some(format!(
+                "the tables are {}; `DESCRIBE labels` tells the columns",
+                reference::names()
+            )),
+            Self::Refused { .. } => {
+                Some("write a SELECT; `--format parquet > file.parquet` keeps its result".into())
+            }
+            Self::Memory { .. } => Some("give it more with --memory, such as --memory 1GiB, or let it sort, join or group fewer rows or columns".into()),
+            Self::Time { .. } => Some("give it more with --timeout, or let it read less: a filter on dataset and teacher leaves the other files alone".into()),
+            Self::BrokeOff(_) | Self::Engine(_) => None,
+            Self::Manifest(e) => e.hint(),
+            Self::Teacher(e) => e.hint(),
+            Self::Workspace(e) => e.hint(),
+            Self::Store(e) => e.hint(),
+        }
+    }
+}

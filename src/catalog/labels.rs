@@ -1,0 +1,246 @@
+//! The labels objects as tables: `labels` and `rejects`, the two halves of them, over all datasets and teachers.
+//!
+//! Each dataset and teacher is a branch of its own, with both names as constants: a filter on them leaves a branch's objects unlisted and unread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, StringArray, UInt16Array};
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::{JoinType, ScalarValue};
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarUDF, SimpleScalarUDF, Volatility, cast, col, lit,
+};
+use datafusion::prelude::SessionContext;
+
+use super::manifests::{generation_of_shard, history, without_superseded};
+use super::{CatalogError, functions, listing, union, view};
+use crate::label::{LabelSettings, folder};
+use crate::manifest::{self, Generation};
+use crate::schema::{self, Encoding, topk_fields};
+use crate::store::StoreError;
+use crate::teacher;
+use crate::workspace::{Workspace, WorkspaceError};
+
+/// The class names of teachers, by NAME@VERSION.
+pub(super) type Names = BTreeMap<String, Arc<Vec<String>>>;
+
+/// Registers `labels` and `rejects`, and the functions that know them.
+pub(super) async fn register(
+    workspace: &Workspace,
+    context: &SessionContext,
+    datasets: &[(String, Vec<Generation>)],
+) -> Result<(), CatalogError> {
+    let (mut labels, mut rejects, mut known) = (Vec::new(), Vec::new(), Names::new());
+    for (dataset, generations) in datasets {
+        let parent = format!("labels/dataset={dataset}");
+        for part in workspace.folders(&parent).await? {
+            let Some(teacher) = part.strip_prefix("teacher=") else {
+                continue;
+            };
+            let names = if let Some(names) = known.get(teacher) {
+                Arc::clone(names)
+            } else {
+                let found = teacher::get(workspace, &teacher.parse()?).await?;
+                let names = Arc::new(found.config.classes.names);
+                known.insert(teacher.to_owned(), Arc::clone(&names));
+                names
+            };
+            let raw = raw_labels(
+                workspace,
+                context,
+                dataset,
+                generations,
+                teacher,
+                names.len(),
+            );
+            let Some((settings, raw)) = raw.await? else {
+                continue;
+            };
+            let encoding = settings.encoding;
+            labels.push(labels_half(raw.clone(), dataset, teacher, encoding, names)?);
+            rejects.push(rejects_half(raw, dataset, teacher)?);
+        }
+    }
+    if labels.is_empty() {
+        let schema = schema::labels(Encoding::Float32, 1);
+        let none = context.read_batch(RecordBatch::new_empty(schema))?;
+        let names = Arc::default();
+        labels.push(labels_half(none.clone(), "", "", Encoding::Float32, names)?);
+        rejects.push(rejects_half(none, "", "")?);
+    }
+    if let (Some(labels), Some(rejects)) = (union(labels)?, union(rejects)?) {
+        functions::register(context, labels.clone(), known);
+        view(context, "labels", labels)?;
+        view(context, "rejects", rejects)?;
+    }
+    Ok(())
+}
+
+/// The labels objects of a dataset by a teacher, of each key the newest generation, and how they were made.
+async fn raw_labels(
+    workspace: &Workspace,
+    context: &SessionContext,
+    dataset: &str,
+    generations: &[Generation],
+    teacher: &str,
+    classes: usize,
+) -> Result<Option<(LabelSettings, DataFrame)>, CatalogError> {
+    let place = folder(dataset, teacher);
+    let settings: LabelSettings = match workspace.read_json(&format!("{place}/_labels.json")).await
+    {
+        Ok(settings) => settings,
+        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let schema = schema::labels(settings.encoding, classes);
+    let raw = listing(
+        workspace,
+        context,
+        &[format!("{place}/")],
+        schema,
+        Vec::new(),
+    )?;
+    if generations.len() < 2 {
+        return Ok(Some((settings, raw)));
+    }
+    let history = history(workspace, context, dataset, generations)?;
+    let shards = generation_of_shard(generations)?;
+    let newest = without_superseded(raw, &history, generations, shards)?;
+    Ok(Some((settings, newest)))
+}
+
+/// The labels of a dataset by a teacher, each key once, as they are stored: `probs` is of the type that was written.
+///
+/// # Errors
+/// [`CatalogError`].
+pub async fn labels_of(
+    workspace: &Workspace,
+    context: &SessionContext,
+    dataset: &str,
+    teacher: &teacher::TeacherRecord,
+) -> Result<DataFrame, CatalogError> {
+    let generations = manifest::generations(workspace, dataset).await?;
+    let name = teacher.to_string();
+    let raw = raw_labels(
+        workspace,
+        context,
+        dataset,
+        &generations,
+        &name,
+        teacher.classes,
+    )
+    .await?;
+    let Some((_, raw)) = raw else {
+        return Ok(context.read_batch(RecordBatch::new_empty(schema::labels(
+            Encoding::Float32,
+            teacher.classes,
+        )))?);
+    };
+    Ok(raw.filter(col("reason").is_null())?)
+}
+
+fn labels_half(
+    raw: DataFrame,
+    dataset: &str,
+    teacher: &str,
+    encoding: Encoding,
+    names: Arc<Vec<String>>,
+) -> Result<DataFrame, CatalogError> {
+    let class_name = class_name(names);
+    let dense = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
+    let topk = DataType::List(Arc::new(Field::new(
+        "item",
+        DataType::Struct(topk_fields()),
+        true,
+    )));
+    let null = |of: &DataType| ScalarValue::try_from(of).map(lit);
+    let (probs, topk, rest) = match encoding {
+        Encoding::Float16 | Encoding::Float32 => (
+            cast(col("probs"), dense),
+            null(&topk)?,
+            null(&DataType::Float32)?,
+        ),
+        Encoding::TopK => (null(&dense)?, col("probs"), col("rest")),
+    };
+    let mut columns = vec![
+        lit(dataset).alias("dataset"),
+        lit(teacher).alias("teacher"),
+        col("key"),
+        col("class"),
+        class_name.call(vec![col("class")]).alias("label"),
+        col("confidence"),
+        col("second_class"),
+        class_name
+            .call(vec![col("second_class")])
+            .alias("second_label"),
+    ];
+    columns.extend(
+        [
+            "margin", "entropy", "width", "height", "sha256", "phash", "shard", "retry",
+        ]
+        .map(col),
+    );
+    columns.extend([
+        col("attempts"),
+        probs.alias("probs"),
+        topk.alias("topk"),
+        rest.alias("rest"),
+    ]);
+    Ok(raw.filter(col("reason").is_null())?.select(columns)?)
+}
+
+fn rejects_half(raw: DataFrame, dataset: &str, teacher: &str) -> Result<DataFrame, CatalogError> {
+    let later = raw
+        .clone()
+        .filter(col("retry").gt(lit(0_u16)))?
+        .select(vec![
+            col("key").alias("later_key"),
+            col("shard").alias("later_shard"),
+            col("retry").alias("later_retry"),
+        ])?;
+    let mut columns = vec![lit(dataset).alias("dataset"), lit(teacher).alias("teacher")];
+    columns.extend(
+        [
+            "key", "stage", "reason", "detail", "attempts", "sha256", "shard", "retry",
+        ]
+        .map(col),
+    );
+    Ok(raw
+        .filter(col("reason").is_not_null())?
+        .join_on(
+            later,
+            JoinType::LeftAnti,
+            [
+                col("key").eq(col("later_key")),
+                col("shard").eq(col("later_shard")),
+                col("later_retry").gt(col("retry")),
+            ],
+        )?
+        .select(columns)?)
+}
+
+/// `class_name(class)`: the teacher's name of a class.
+fn class_name(names: Arc<Vec<String>>) -> ScalarUDF {
+    SimpleScalarUDF::new(
+        "class_name",
+        vec![DataType::UInt16],
+        DataType::Utf8,
+        Volatility::Immutable,
+        Arc::new(move |args: &[ColumnarValue]| {
+            let arrays = ColumnarValue::values_to_arrays(args)?;
+            let classes = arrays[0]
+                .as_any()
+                .downcast_ref::<UInt16Array>()
+                .ok_or_else(|| DataFusionError::Internal("class is no UInt16".into()))?;
+            let named: StringArray = classes
+                .iter()
+                .map(|c| c.and_then(|c| names.get(usize::from(c)).map(String::as_str)))
+                .collect();
+            Ok(ColumnarValue::Array(Arc::new(named)))
+        }),
+    )
+    .into()
+}

@@ -1,0 +1,85 @@
+//! A query that a person wrote: planned, if it is a read, and run within limits.
+
+use std::time::Duration;
+
+use datafusion::config::Dialect;
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::prelude::{SQLOptions, SessionContext};
+use datafusion::sql::parser::Statement;
+
+use super::CatalogError;
+use super::session::QUERY_MEMORY;
+
+/// Rows that a table for people shows.
+pub const DEFAULT_ROWS: usize = 1000;
+
+/// What a query may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that sorts, joins, groups and a table that is printed may hold together; what can spill goes to the temporary directory above that.
+    pub memory: usize,
+    /// How long it may take.
+    pub time: Option<Duration>,
+    /// Rows of a printed table; 0 for all.
+    pub rows: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: QUERY_MEMORY,
+            time: None,
+            rows: DEFAULT_ROWS,
+        }
+    }
+}
+
+/// Plans a query: reads only.
+///
+/// # Errors
+/// [`CatalogError::Refused`] for anything but a query, [`CatalogError::Query`] for one that does not plan.
+pub async fn query(context: &SessionContext, sql: &str) -> Result<DataFrame, CatalogError> {
+    let failed = |e: DataFusionError| CatalogError::of_query(&e);
+    let state = context.state();
+    let statement = state.sql_to_statement(sql, &Dialect::Generic);
+    let statement = statement.map_err(failed)?;
+    // The session has no format to copy to, which is not the reason that a person should read.
+    if is_copy(&statement) {
+        return Err(CatalogError::Refused {
+            detail: "COPY writes".into(),
+        });
+    }
+    let plan = state.statement_to_plan(statement).await.map_err(failed)?;
+    let reads = SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
+    reads
+        .verify_plan(&plan)
+        .map_err(|e| CatalogError::Refused {
+            detail: match e {
+                DataFusionError::Plan(detail) => detail,
+                other => other.strip_backtrace(),
+            },
+        })?;
+    context.execute_logical_plan(plan).await.map_err(failed)
+}
+
+fn is_copy(statement: &Statement) -> bool {
+    match statement {
+        Statement::CopyTo(_) => true,
+        Statement::Explain(explain) => is_copy(&explain.statement),
+        _ => false,
+    }
+}
+
+/// Runs a planned query.
+///
+/// # Errors
+/// [`CatalogError::Query`], or [`CatalogError::Memory`].
+pub async fn execute(frame: DataFrame) -> Result<SendableRecordBatchStream, CatalogError> {
+    let rows = frame.execute_stream().await;
+    rows.map_err(|e| CatalogError::of_query(&e))
+}

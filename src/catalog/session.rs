@@ -1,0 +1,97 @@
+//! DataFusion sessions over a workspace's store: for the stages, for a selection, and, read only, for people.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+use super::CatalogError;
+use super::read_only::ReadOnly;
+use super::yielding::YieldInJoins;
+use crate::store;
+use crate::workspace::Workspace;
+
+/// Memory of a query before it spills to the temporary directory: 256 MiB.
+pub const QUERY_MEMORY: usize = 256 * 1024 * 1024;
+
+/// A context with the workspace's store and no tables. `partitions` is how many threads a query may use.
+///
+/// # Errors
+/// DataFusion's, where its temporary directory cannot be made.
+pub fn context(workspace: &Workspace, partitions: usize) -> Result<SessionContext, CatalogError> {
+    let context = SessionContext::new_with_config_rt(config(partitions), runtime(QUERY_MEMORY)?);
+    context.register_object_store(&workspace.at.root, Arc::clone(&workspace.at.store));
+    Ok(context)
+}
+
+/// A context for selections: rows keep the order of the files, and how they fall into partitions follows from the files alone.
+///
+/// # Errors
+/// DataFusion's, where its temporary directory cannot be made.
+pub fn selection_context(
+    workspace: &Workspace,
+    partitions: usize,
+) -> Result<SessionContext, CatalogError> {
+    let context = context(workspace, partitions)?;
+    let state = context.state_ref();
+    let mut state = state.write();
+    let options = state.config_mut().options_mut();
+    options.optimizer.repartition_joins = false;
+    options.optimizer.enable_round_robin_repartition = false;
+    options.execution.enable_file_stream_work_stealing = false;
+    drop(state);
+    Ok(context)
+}
+
+/// Lets a context read columns for the rows alone that a filter leaves, and join big tables by sorting, in bounded memory.
+pub fn read_lazily(context: &SessionContext, lazily: bool, sort_joins: bool) {
+    let state = context.state_ref();
+    let mut state = state.write();
+    let options = state.config_mut().options_mut();
+    options.execution.parquet.pushdown_filters = lazily;
+    options.execution.parquet.reorder_filters = false;
+    options.optimizer.prefer_hash_join = !sort_joins;
+}
+
+/// A context for queries of people: it knows no way to write a file or to open another one, and its one store is the workspace, read only.
+pub(super) fn read_only(
+    workspace: &Workspace,
+    memory: usize,
+) -> Result<SessionContext, CatalogError> {
+    let partitions = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = runtime(memory)?;
+    // The local disk is there by default.
+    runtime.deregister_object_store(&store::parse_url("/")?)?;
+    let at = &workspace.at;
+    let store = ReadOnly::new(Arc::clone(&at.store), at.path.clone());
+    runtime.register_object_store(&at.root, Arc::new(store));
+    let state = SessionStateBuilder::new()
+        .with_config(config(partitions))
+        .with_runtime_env(runtime)
+        .with_default_features()
+        // What COPY writes with, and CREATE EXTERNAL TABLE reads with.
+        .with_file_formats(Vec::new())
+        .with_table_factories(HashMap::new())
+        .with_physical_optimizer_rule(Arc::new(YieldInJoins))
+        .build();
+    Ok(SessionContext::new_with_state(state))
+}
+
+fn config(partitions: usize) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(partitions)
+        .with_information_schema(true)
+        .with_collect_statistics(false);
+    config.options_mut().execution.parquet.pushdown_filters = false;
+    config
+}
+
+fn runtime(memory: usize) -> Result<Arc<RuntimeEnv>, CatalogError> {
+    let pool = Arc::new(FairSpillPool::new(memory));
+    Ok(RuntimeEnvBuilder::new()
+        .with_memory_pool(pool)
+        .build_arc()?)
+}
