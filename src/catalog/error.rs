@@ -5,6 +5,7 @@ use std::time::Duration;
 use datafusion::error::DataFusionError;
 
 use super::reference;
+use crate::error::nearest;
 use crate::manifest::ManifestError;
 use crate::store::StoreError;
 use crate::teacher::TeacherError;
@@ -73,10 +74,14 @@ impl CatalogError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Query { .. } => Some(format!(
-                "the tables are {}; `DESCRIBE labels` tells the columns",
-                reference::names()
-            )),
+            Self::Query { detail } => Some(match missing_table(detail) {
+                Some(name) => {
+                    let near = nearest(name, reference::reference().tables.iter().map(|t| t.name.as_str()));
+                    let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+                    format!("{near}the tables are {}", reference::names())
+                }
+                None => "`SHOW TABLES` tells the tables, `DESCRIBE labels` the columns of one".into(),
+            }),
             Self::Refused { .. } => {
                 Some("write a SELECT; `--format parquet > file.parquet` keeps its result".into())
             }
@@ -89,4 +94,10 @@ impl CatalogError {
             Self::Store(e) => e.hint(),
         }
     }
+}
+
+/// The table of DataFusion's `table 'datafusion.public.NAME' not found`.
+fn missing_table(detail: &str) -> Option<&str> {
+    let (_, name) = detail.split_once("table 'datafusion.public.")?;
+    name.split_once("' not found").map(|(name, _)| name)
 }

@@ -111,9 +111,7 @@ impl Run<'_> {
                 }
                 .into());
             }
-            let name = ScalarValue::from(dataset.as_str());
-            let parameter = vec![("dataset".to_owned(), name)];
-            let query = self.query_with("held_out.sql", parameter).await?;
+            let query = self.held_out_query(dataset).await?;
             let mut rows = query.frame.execute_stream().await.map_err(failed)?;
             while let Some(batch) = rows.try_next().await.map_err(failed)? {
                 held_out_of(&batch, &mut images).map_err(failed)?;
@@ -130,6 +128,11 @@ impl Run<'_> {
         let index = Index::new(images);
         let unfingerprinted = listed.saturating_sub(index.keys());
         Ok(Some((index, unfingerprinted)))
+    }
+
+    pub(super) async fn held_out_query(&self, dataset: &str) -> Result<Query, SelectError> {
+        let parameter = vec![("dataset".to_owned(), ScalarValue::from(dataset))];
+        self.query_with("held_out.sql", parameter).await
     }
 
     /// Writes the leakage hits, where there are any.

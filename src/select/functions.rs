@@ -79,7 +79,7 @@ pub(super) fn is_decided_by_key(choice: &Arc<Choice>) -> ScalarUDF {
 /// How rows are chosen: exactly, or as the paper's published code does it.
 #[derive(Debug)]
 pub(super) enum Chosen {
-    Exact(Box<Choice>),
+    Exact(Arc<Choice>),
     Histogram(Histogram),
 }
 

@@ -1,31 +1,27 @@
 //! A whole selection: the passes in their order, the parts, and the put that makes them visible.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
-use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use object_store::ObjectStoreExt;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::columns::{Texts, classes, confidences};
+use super::fingerprints::NearHit;
 use super::functions::{self, Chosen};
-use super::hash::NotFound;
-use super::histogram::Bins;
 use super::input::{Input, Labels};
-use super::order::Order;
+use super::passes::ChosenRows;
 use super::queries::Queries;
-use super::report::{ClassRecord, SelectionFile, Totals, Unlabelled, folder};
-use super::sweep::{Query, failed, sweep};
-use super::tally::Tally;
-use super::topk::{Balance, Choice, Rules};
-use super::write::{self, Part, Target};
+use super::report::{ClassRecord, LeakageRecord, SelectionFile, Totals, Unlabelled, folder};
+use super::sweep::{Query, failed};
+use super::write::{self, Target};
 use super::{Method, SelectConfig, SelectError, Targets, listed, reasons};
 use crate::catalog::{self, CatalogError};
+use crate::runs::RunRecord;
 use crate::store::{Created, StorageOptions, StoreError};
 use crate::teacher::config::hex;
 use crate::workspace::{Workspace, WorkspaceError, to_json};
@@ -58,6 +54,43 @@ impl SelectJob {
     /// # Errors
     /// [`SelectError`]; nothing is visible then.
     pub async fn run(&self, workspace: &Workspace) -> Result<(SelectionFile, bool), SelectError> {
+        let (run, input) = self.begin(workspace).await?;
+        if let Some(there) = self.there(workspace, &input).await? {
+            return Ok((there, false));
+        }
+        let (record, started) = (RunRecord::begin("select"), Instant::now());
+        let passes = run.passes(&input).await?;
+        let file = run.finish(input, passes).await?;
+        let place = format!("{}/selection.json", folder(&self.id));
+        let created = workspace.create(&place, to_json(&file)).await?;
+        let visible = match created {
+            Created::New | Created::Same => file,
+            Created::Other => workspace.read_json(&place).await?,
+        };
+        run.sweep_leftovers(&visible).await?;
+        if created == Created::Other {
+            return Err(taken(
+                &self.id,
+                "input, by another process at the same time",
+            ));
+        }
+        let record = record.selected(&visible, started.elapsed().as_secs_f64());
+        let settings = Settings {
+            labels: visible.input.labels.as_deref(),
+            filter_teacher: visible.input.filter_teacher.as_deref(),
+            explain: self.explain,
+            queries: self.queries.as_deref(),
+            select: &self.config,
+        };
+        record.end(workspace, &settings).await;
+        Ok((visible, true))
+    }
+
+    /// Finds the labels and reads the queries.
+    pub(super) async fn begin<'a>(
+        &'a self,
+        workspace: &'a Workspace,
+    ) -> Result<(Run<'a>, Input), SelectError> {
         self.config.validate()?;
         crate::workspace::check_name("selection", &self.id)?;
         let queries = Queries::read(self.queries.as_deref())?;
@@ -72,9 +105,6 @@ impl SelectJob {
         hash.update(&input.record.sha256);
         queries.all.values().for_each(|text| hash.update(text));
         input.record.sha256 = hex(&hash.finalize());
-        if let Some(there) = self.there(workspace, &input).await? {
-            return Ok((there, false));
-        }
         let run = Run {
             job: self,
             workspace,
@@ -87,21 +117,7 @@ impl SelectJob {
                 leaks: !self.config.exclude.is_empty(),
             },
         };
-        let file = run.select(input).await?;
-        let place = format!("{}/selection.json", folder(&self.id));
-        let created = workspace.create(&place, to_json(&file)).await?;
-        let visible = match created {
-            Created::New | Created::Same => file,
-            Created::Other => workspace.read_json(&place).await?,
-        };
-        run.sweep_leftovers(&visible).await?;
-        if created == Created::Other {
-            return Err(taken(
-                &self.id,
-                "input, by another process at the same time",
-            ));
-        }
-        Ok((visible, true))
+        Ok((run, input))
     }
 
     /// The selection of this name, where there is one of the same inputs.
@@ -132,6 +148,19 @@ impl SelectJob {
     }
 }
 
+/// What a run was asked to do, for its record.
+#[derive(Serialize)]
+struct Settings<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter_teacher: Option<&'a str>,
+    explain: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queries: Option<&'a Path>,
+    select: &'a SelectConfig,
+}
+
 fn taken(id: &str, what: &str) -> SelectError {
     SelectError::Taken {
         id: id.to_owned(),
@@ -145,8 +174,8 @@ pub(super) struct Run<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) context: SessionContext,
     /// As [`catalog::read_lazily`] has them for the rows that are written.
-    lazily: bool,
-    sort_joins: bool,
+    pub(super) lazily: bool,
+    pub(super) sort_joins: bool,
     queries: Queries,
     pub(super) knows: Knows,
 }
@@ -155,37 +184,66 @@ pub(super) struct Run<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Knows {
     pub(super) duplicates: bool,
-    leaks: bool,
+    pub(super) leaks: bool,
 }
 
 impl Run<'_> {
-    async fn select(&self, input: Input) -> Result<SelectionFile, SelectError> {
+    /// All passes but the writing: what is chosen, as functions that the queries call.
+    pub(super) async fn passes(&self, input: &Input) -> Result<Passes, SelectError> {
         let config = &self.job.config;
         self.view("input", input.rows.clone())?;
         self.context.register_udf(reasons::udf());
         let (leakage, hits) = self.fingerprints().await?;
-        let candidates = match config.interval {
-            Some(_) => self.query("candidates_interval.sql").await?,
-            None => self.query("candidates.sql").await?,
-        };
+        let candidates = self.query(self.candidates_file()).await?;
         self.view("candidates", candidates.frame)?;
-        let (chosen, mut left_out) = match config.method {
+        let (chosen, left_out) = match config.method {
             Method::Exact => self.exact().await?,
             Method::Histogram => self.histogram().await?,
         };
-        let available: u64 = chosen.classes.iter().map(|c| c.available).sum();
-        let labels = available + left_out.values().sum::<u64>();
-        if available == 0 {
+        if chosen.classes.iter().all(|c| c.available == 0) {
             return Err(SelectError::Empty {
-                rows: labels,
+                rows: left_out.values().sum(),
                 left_out: listed(&left_out),
             });
         }
-        let chosen_rows = Arc::new(chosen.rows);
-        for function in functions::of_chosen(&chosen_rows) {
+        if let Chosen::Exact(choice) = &*chosen.rows {
+            self.context
+                .register_udf(functions::is_decided_by_key(choice));
+        }
+        for function in functions::of_chosen(&chosen.rows) {
             self.context.register_udf(function);
         }
-        let (parts, unlabelled) = self.write(&input).await?;
+        let missing = functions::Missing::default();
+        if let Some(targets) = &input.targets {
+            self.view("targets", targets.clone())?;
+            self.context.register_udf(functions::is_labelled(&missing));
+        }
+        Ok(Passes {
+            chosen,
+            left_out,
+            leakage,
+            hits,
+            missing,
+        })
+    }
+
+    /// Writes what the passes have chosen.
+    async fn finish(&self, input: Input, passes: Passes) -> Result<SelectionFile, SelectError> {
+        let Passes {
+            chosen,
+            mut left_out,
+            leakage,
+            hits,
+            missing,
+        } = passes;
+        let available: u64 = chosen.classes.iter().map(|c| c.available).sum();
+        let labels = available + left_out.values().sum::<u64>();
+        let query = self.selected(&input).await?;
+        let parts = write::parts(query, &self.target("part")).await?;
+        let unlabelled = input.targets.is_some().then(|| {
+            let (keys, examples) = missing.found(EXAMPLES);
+            Unlabelled { keys, examples }
+        });
         let rows: u64 = parts.iter().map(|p| p.record.rows).sum();
         let unlabelled_keys = unlabelled.as_ref().map_or(0, |u| u.keys);
         if let Some(expected) = chosen.expected
@@ -218,7 +276,7 @@ impl Run<'_> {
         Ok(SelectionFile {
             id: self.job.id.clone(),
             understudy: env!("CARGO_PKG_VERSION").to_owned(),
-            config: config.clone(),
+            config: self.job.config.clone(),
             input: input.record,
             totals: Totals {
                 labels,
@@ -265,7 +323,8 @@ impl Run<'_> {
     ) -> Result<Query, SelectError> {
         let config = &self.job.config;
         let text = self.queries.all.get(file).map_or("", String::as_str);
-        let [from, to] = config.interval.unwrap_or([config.threshold, 1.0]);
+        // Strictly above the threshold is from the next number on.
+        let [from, to] = config.interval.unwrap_or([config.threshold.next_up(), 1.0]);
         let mut parameters = vec![
             ("threshold".to_owned(), ScalarValue::from(config.threshold)),
             ("from".to_owned(), ScalarValue::from(from)),
@@ -285,155 +344,6 @@ impl Run<'_> {
         Ok(Query { file, frame })
     }
 
-    /// The two passes of the exact method, or the sample of an interval.
-    async fn exact(&self) -> Result<(ChosenRows, BTreeMap<String, u64>), SelectError> {
-        let config = &self.job.config;
-        let rules = match config.per_interval {
-            // An interval is one sample over all classes, without copies: all candidates are its best.
-            Some(_) => Rules {
-                per_class: u64::from(u32::MAX),
-                balance: Balance::None,
-                seed: config.seed,
-                fraction: 1.0,
-            },
-            None => Rules {
-                per_class: config.per_class,
-                balance: config.balance,
-                seed: config.seed,
-                fraction: config.fraction,
-            },
-        };
-        let (choice, left_out) = self.tally(rules).await?;
-        let choice = if choice.needs_keys() {
-            self.order(choice).await?
-        } else {
-            choice
-        };
-        let classes = choice.classes.iter().map(|c| ClassRecord {
-            class: c.class,
-            label: None,
-            available: c.available,
-            kept: 0,
-            copies: 0,
-            cut_off: c.cut_off(),
-        });
-        let chosen = ChosenRows {
-            classes: classes.collect(),
-            expected: Some(choice.expected()),
-            best: Some(choice.best()),
-            rows: Chosen::Exact(Box::new(choice)),
-        };
-        Ok((chosen, left_out))
-    }
-
-    /// The first pass.
-    async fn tally(&self, rules: Rules) -> Result<(Choice, BTreeMap<String, u64>), SelectError> {
-        let step = |tally: &mut Tally, batch: &RecordBatch| {
-            let (classes, confidences) = (classes(batch.column(0))?, confidences(batch.column(1))?);
-            let reasons = Texts::of(batch.column(2))?;
-            for i in 0..batch.num_rows() {
-                match reasons.get(i) {
-                    None => tally.push(classes.value(i), confidences.value(i)),
-                    Some(reason) => tally.leave_out(reason),
-                }
-            }
-            Ok(())
-        };
-        let query = self.query("tally.sql").await?;
-        let tallies = sweep(query, move || Tally::new(&rules), step).await?;
-        let mut all = Tally::new(&rules);
-        tallies.into_iter().for_each(|t| all.merge(t));
-        let left_out = all.take_left_out();
-        Ok((all.finish(&rules, self.job.config.per_interval), left_out))
-    }
-
-    /// The second pass.
-    async fn order(&self, choice: Choice) -> Result<Choice, SelectError> {
-        let step = |order: &mut Order, batch: &RecordBatch| {
-            let keys = Texts::of(batch.column(0))?;
-            let (classes, confidences) = (classes(batch.column(1))?, confidences(batch.column(2))?);
-            for i in 0..batch.num_rows() {
-                let no_key = || DataFusionError::Execution("a label has no key".into());
-                let key = keys.get(i).ok_or_else(no_key)?;
-                order.push(classes.value(i), confidences.value(i), key);
-            }
-            Ok(())
-        };
-        let expected = choice.expected();
-        let choice = Arc::new(choice);
-        let make = {
-            let choice = Arc::clone(&choice);
-            move || Order::new(&choice)
-        };
-        self.context
-            .register_udf(functions::is_decided_by_key(&choice));
-        // The keys that decide are few: the others are not read.
-        catalog::read_lazily(&self.context, true, false);
-        let query = self.query("order.sql").await?;
-        let over = failed(query.file);
-        let orders = sweep(query, make, step).await?;
-        let mut all = Order::new(&choice);
-        orders.into_iter().for_each(|o| all.merge(o));
-        catalog::read_lazily(&self.context, self.lazily, self.sort_joins);
-        let found = all.finish().map_err(|NotFound| SelectError::NotDistinct {
-            chosen: 0,
-            expected,
-        })?;
-        // The workers are done, and with them their shares of it; the function is forgotten.
-        self.context.deregister_udf("is_decided_by_key");
-        let mut choice = Arc::into_inner(choice)
-            .ok_or_else(|| over(DataFusionError::Internal("a worker is still there".into())))?;
-        choice.complete(found);
-        Ok(choice)
-    }
-
-    /// The pass of the published code's method.
-    async fn histogram(&self) -> Result<(ChosenRows, BTreeMap<String, u64>), SelectError> {
-        let step = |(bins, left_out): &mut (Bins, BTreeMap<String, u64>), batch: &RecordBatch| {
-            let (classes, confidences) = (classes(batch.column(0))?, confidences(batch.column(1))?);
-            let reasons = Texts::of(batch.column(2))?;
-            for i in 0..batch.num_rows() {
-                match reasons.get(i) {
-                    None => bins.push(classes.value(i), confidences.value(i)),
-                    Some(reason) => *left_out.entry(reason.to_owned()).or_insert(0) += 1,
-                }
-            }
-            Ok(())
-        };
-        let query = self.query("tally.sql").await?;
-        let workers = sweep(query, Default::default, step).await?;
-        let (mut bins, mut left_out) = (Bins::default(), BTreeMap::new());
-        for (theirs, reasons) in workers {
-            bins.merge(theirs);
-            for (reason, rows) in reasons {
-                *left_out.entry(reason).or_insert(0) += rows;
-            }
-        }
-        let histogram = bins.finish(self.job.config.per_class, self.job.config.seed);
-        let mut classes: Vec<ClassRecord> = histogram
-            .classes
-            .iter()
-            .map(|(class, c)| ClassRecord {
-                class: *class,
-                label: None,
-                available: c.available,
-                kept: 0,
-                copies: 0,
-                cut_off: c.cut as f32 / 100.0,
-            })
-            .collect();
-        classes.sort_by_key(|c| c.class);
-        Ok((
-            ChosenRows {
-                rows: Chosen::Histogram(histogram),
-                classes,
-                expected: None,
-                best: None,
-            },
-            left_out,
-        ))
-    }
-
     pub(super) fn target(&self, name: &'static str) -> Target {
         Target {
             workspace: self.workspace.clone(),
@@ -442,21 +352,26 @@ impl Run<'_> {
         }
     }
 
-    /// Writes the chosen rows.
-    async fn write(&self, input: &Input) -> Result<(Vec<Part>, Option<Unlabelled>), SelectError> {
+    pub(super) fn candidates_file(&self) -> &'static str {
+        match self.job.config.interval {
+            Some(_) => "candidates_interval.sql",
+            None => "candidates.sql",
+        }
+    }
+
+    pub(super) fn selected_file(input: &Input) -> &'static str {
+        match input.targets {
+            Some(_) => "selected_filtered.sql",
+            None => "selected.sql",
+        }
+    }
+
+    /// The chosen rows, with their soft labels where these are wanted.
+    pub(super) async fn selected(&self, input: &Input) -> Result<Query, SelectError> {
         let soft = self.job.config.targets == Targets::Soft && input.soft;
-        let Some(targets) = &input.targets else {
-            let query = self.query("selected.sql").await?;
-            let parts = write::parts(query.with_targets(soft)?, &self.target("part")).await?;
-            return Ok((parts, None));
-        };
-        self.view("targets", targets.clone())?;
-        let missing = functions::Missing::default();
-        self.context.register_udf(functions::is_labelled(&missing));
-        let query = self.query("selected_filtered.sql").await?;
-        let parts = write::parts(query.with_targets(soft)?, &self.target("part")).await?;
-        let (keys, examples) = missing.found(EXAMPLES);
-        Ok((parts, Some(Unlabelled { keys, examples })))
+        self.query(Self::selected_file(input))
+            .await?
+            .with_targets(soft)
     }
 
     /// Deletes what a killed run left beside the selection that is visible now.
@@ -474,12 +389,13 @@ impl Run<'_> {
     }
 }
 
-/// What is chosen, and what is known of it before the rows are written.
-struct ChosenRows {
-    rows: Chosen,
-    classes: Vec<ClassRecord>,
-    /// How many rows there have to be, where the method is exact.
-    expected: Option<u64>,
-    /// How many candidates are among the best K, before a sample of these.
-    best: Option<u64>,
+/// What the passes come to.
+pub(super) struct Passes {
+    chosen: ChosenRows,
+    /// Rows that are no candidates, by reason.
+    left_out: BTreeMap<String, u64>,
+    leakage: Option<LeakageRecord>,
+    hits: Vec<NearHit>,
+    /// Fills up while the rows are written.
+    missing: functions::Missing,
 }

@@ -23,6 +23,8 @@ pub mod input;
 pub mod job;
 mod leakage;
 mod order;
+mod passes;
+pub mod prepared;
 mod queries;
 mod ranks;
 mod reasons;

@@ -171,7 +171,10 @@ mod tests {
     #[test]
     fn tables_are_offered_after_from_and_columns_of_the_tables_that_are_named() {
         assert_eq!(complete("SELECT * FROM rej"), ["reject_reasons", "rejects"]);
-        assert_eq!(complete("SELECT * FROM rejects WHERE sta"), ["stage"]);
+        assert_eq!(
+            complete("SELECT * FROM rejects WHERE sta"),
+            ["stage", "starts_with("]
+        );
         assert_eq!(
             complete("SELECT labels.second_"),
             ["second_class", "second_label"]
@@ -191,7 +194,7 @@ mod tests {
             complete("sel"),
             ["select", "selection", "selection_classes", "selections"]
         );
-        assert_eq!(complete("DESCR"), ["DESCRIBE"]);
+        assert_eq!(complete("DESCRIB"), ["DESCRIBE"]);
         assert_eq!(complete("SELECT * FROM generate_s"), ["generate_series("]);
     }
 

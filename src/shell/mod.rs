@@ -11,7 +11,7 @@
 mod commands;
 mod complete;
 mod statements;
-//TMP mod terminal;
+mod terminal;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -119,7 +119,7 @@ impl Shell {
     /// [`Error::Statements`] where any failed, [`Error::Output`] where the results are no longer read.
     pub async fn run(mut self) -> Result<(), Error> {
         if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
-            return Ok(());
+            return terminal::run(&mut self).await;
         }
         let mut lines = stdin_lines();
         let (mut text, mut count, mut failed) = (String::new(), 0, None);
@@ -217,17 +217,22 @@ impl Shell {
     fn comment(&self, printed: Printed, took: Duration) {
         if printed.cut {
             say(&format!(
-                "there are more than these {} rows: --max-rows N shows more, --format csv, json or parquet all of them",
-                printed.rows
+                "there are more than these {}: --max-rows N (`\\rows N`) shows more, --format csv, json or parquet all",
+                rows(printed.rows)
             ));
         }
         if self.timing {
-            say(&format!(
-                "{} rows in {:.3} s",
-                printed.rows,
-                took.as_secs_f64()
-            ));
+            let seconds = took.as_secs_f64();
+            say(&format!("{} in {seconds:.3} s", rows(printed.rows)));
         }
+    }
+}
+
+fn rows(n: usize) -> String {
+    if n == 1 {
+        "1 row".into()
+    } else {
+        format!("{n} rows")
     }
 }
 

@@ -1,0 +1,188 @@
+//! The passes over all candidates that find out what is chosen: two of the exact method, one of the published code's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::error::DataFusionError;
+
+use super::SelectError;
+use super::columns::{Texts, classes, confidences};
+use super::functions::{self, Chosen};
+use super::hash::NotFound;
+use super::histogram::Bins;
+use super::job::Run;
+use super::order::Order;
+use super::report::ClassRecord;
+use super::sweep::{Query, failed, sweep};
+use super::tally::Tally;
+use super::topk::{Balance, Choice, Rules};
+use crate::catalog;
+
+/// What is chosen, and what is known of it before the rows are written.
+pub(super) struct ChosenRows {
+    pub(super) rows: Arc<Chosen>,
+    pub(super) classes: Vec<ClassRecord>,
+    /// How many rows there have to be, where the method is exact.
+    pub(super) expected: Option<u64>,
+    /// How many candidates are among the best K, before a sample of these.
+    pub(super) best: Option<u64>,
+}
+
+impl Run<'_> {
+    /// The two passes of the exact method, or the sample of an interval.
+    pub(super) async fn exact(&self) -> Result<(ChosenRows, BTreeMap<String, u64>), SelectError> {
+        let config = &self.job.config;
+        let rules = match config.per_interval {
+            // An interval is one sample over all classes, without copies: all candidates are its best.
+            Some(_) => Rules {
+                per_class: u64::from(u32::MAX),
+                balance: Balance::None,
+                seed: config.seed,
+                fraction: 1.0,
+            },
+            None => Rules {
+                per_class: config.per_class,
+                balance: config.balance,
+                seed: config.seed,
+                fraction: config.fraction,
+            },
+        };
+        let (choice, left_out) = self.tally(rules).await?;
+        let choice = if choice.needs_keys() {
+            self.order(choice).await?
+        } else {
+            choice
+        };
+        let classes = choice.classes.iter().map(|c| ClassRecord {
+            class: c.class,
+            label: None,
+            available: c.available,
+            kept: 0,
+            copies: 0,
+            cut_off: c.cut_off(),
+        });
+        let chosen = ChosenRows {
+            classes: classes.collect(),
+            expected: Some(choice.expected()),
+            best: Some(choice.best()),
+            rows: Arc::new(Chosen::Exact(Arc::new(choice))),
+        };
+        Ok((chosen, left_out))
+    }
+
+    /// The first pass.
+    async fn tally(&self, rules: Rules) -> Result<(Choice, BTreeMap<String, u64>), SelectError> {
+        let step = |tally: &mut Tally, batch: &RecordBatch| {
+            let (classes, confidences) = (classes(batch.column(0))?, confidences(batch.column(1))?);
+            let reasons = Texts::of(batch.column(2))?;
+            for i in 0..batch.num_rows() {
+                match reasons.get(i) {
+                    None => tally.push(classes.value(i), confidences.value(i)),
+                    Some(reason) => tally.leave_out(reason),
+                }
+            }
+            Ok(())
+        };
+        let query = self.query("tally.sql").await?;
+        let tallies = sweep(query, move || Tally::new(&rules), step).await?;
+        let mut all = Tally::new(&rules);
+        tallies.into_iter().for_each(|t| all.merge(t));
+        let left_out = all.take_left_out();
+        Ok((all.finish(&rules, self.job.config.per_interval), left_out))
+    }
+
+    /// The second pass.
+    async fn order(&self, choice: Choice) -> Result<Choice, SelectError> {
+        let step = |order: &mut Order, batch: &RecordBatch| {
+            let keys = Texts::of(batch.column(0))?;
+            let (classes, confidences) = (classes(batch.column(1))?, confidences(batch.column(2))?);
+            for i in 0..batch.num_rows() {
+                let no_key = || DataFusionError::Execution("a label has no key".into());
+                let key = keys.get(i).ok_or_else(no_key)?;
+                order.push(classes.value(i), confidences.value(i), key);
+            }
+            Ok(())
+        };
+        let expected = choice.expected();
+        let choice = Arc::new(choice);
+        let make = {
+            let choice = Arc::clone(&choice);
+            move || Order::new(&choice)
+        };
+        self.context
+            .register_udf(functions::is_decided_by_key(&choice));
+        let query = self.order_query().await?;
+        let over = failed(query.file);
+        let orders = sweep(query, make, step).await?;
+        let mut all = Order::new(&choice);
+        orders.into_iter().for_each(|o| all.merge(o));
+        let found = all.finish().map_err(|NotFound| SelectError::NotDistinct {
+            chosen: 0,
+            expected,
+        })?;
+        // The workers are done, and with them their shares of it; the function is forgotten.
+        self.context.deregister_udf("is_decided_by_key");
+        let mut choice = Arc::into_inner(choice)
+            .ok_or_else(|| over(DataFusionError::Internal("a worker is still there".into())))?;
+        choice.complete(found);
+        Ok(choice)
+    }
+
+    /// The query of the second pass. The keys that decide are few: the others are not read.
+    pub(super) async fn order_query(&self) -> Result<Query, SelectError> {
+        catalog::read_lazily(&self.context, true, false);
+        let query = self.query("order.sql").await;
+        catalog::read_lazily(&self.context, self.lazily, self.sort_joins);
+        query
+    }
+
+    /// The pass of the published code's method.
+    pub(super) async fn histogram(
+        &self,
+    ) -> Result<(ChosenRows, BTreeMap<String, u64>), SelectError> {
+        let step = |(bins, left_out): &mut (Bins, BTreeMap<String, u64>), batch: &RecordBatch| {
+            let (classes, confidences) = (classes(batch.column(0))?, confidences(batch.column(1))?);
+            let reasons = Texts::of(batch.column(2))?;
+            for i in 0..batch.num_rows() {
+                match reasons.get(i) {
+                    None => bins.push(classes.value(i), confidences.value(i)),
+                    Some(reason) => *left_out.entry(reason.to_owned()).or_insert(0) += 1,
+                }
+            }
+            Ok(())
+        };
+        let query = self.query("tally.sql").await?;
+        let workers = sweep(query, Default::default, step).await?;
+        let (mut bins, mut left_out) = (Bins::default(), BTreeMap::new());
+        for (theirs, reasons) in workers {
+            bins.merge(theirs);
+            for (reason, rows) in reasons {
+                *left_out.entry(reason).or_insert(0) += rows;
+            }
+        }
+        let histogram = bins.finish(self.job.config.per_class, self.job.config.seed);
+        let mut classes: Vec<ClassRecord> = histogram
+            .classes
+            .iter()
+            .map(|(class, c)| ClassRecord {
+                class: *class,
+                label: None,
+                available: c.available,
+                kept: 0,
+                copies: 0,
+                cut_off: c.cut as f32 / 100.0,
+            })
+            .collect();
+        classes.sort_by_key(|c| c.class);
+        Ok((
+            ChosenRows {
+                rows: Arc::new(Chosen::Histogram(histogram)),
+                classes,
+                expected: None,
+                best: None,
+            },
+            left_out,
+        ))
+    }
+}
