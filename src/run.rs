@@ -36,7 +36,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Teachers(command) => teachers(command).await,
         Command::Manifest(args) => refresh(&args).await,
         Command::Label(args) => label(args).await,
-        Command::Select(args) => select(*args).await,
+        Command::Select(args) => select(&args).await,
         Command::Sql(args) => sql(args).await,
         Command::Validate { file } => validate(&file),
         Command::Doctor(args) => examine(&args).await,
@@ -235,7 +235,25 @@ fn describe(s: &Summary, retry: bool) -> String {
     )
 }
 
-async fn select(args: SelectArgs) -> Result<(), Error> {
+async fn select(args: &SelectArgs) -> Result<(), Error> {
+    let job = select_job(args)?;
+    let workspace = open(&args.at).await?;
+    if args.plans {
+        return plans(&job.prepare(&workspace).await?).await;
+    }
+    let (file, new) = job.run(&workspace).await?;
+    say(file.describe(new));
+    if args.json {
+        output::json(&file)?;
+    }
+    Ok(())
+}
+
+/// What the arguments of `select` ask for.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn select_job(args: &SelectArgs) -> Result<SelectJob, ConfigError> {
     let mut rules = config(args.config.as_deref())?.select;
     rules.threshold = args.threshold.unwrap_or(rules.threshold);
     rules.per_class = args.per_class.unwrap_or(rules.per_class);
@@ -249,42 +267,31 @@ async fn select(args: SelectArgs) -> Result<(), Error> {
     rules.interval = args.interval.or(rules.interval);
     rules.per_interval = args.per_interval.or(rules.per_interval);
     if !args.exclude.is_empty() {
-        rules.exclude = args.exclude;
+        rules.exclude.clone_from(&args.exclude);
     }
-    let workspace = open(&args.at).await?;
-    let labels = match (args.labels, args.dataset, args.teacher) {
-        (Some(files), _, _) => Labels::Files(files),
+    let labels = match (&args.labels, &args.dataset, &args.teacher) {
+        (Some(files), _, _) => Labels::Files(files.clone()),
         (None, Some(dataset), Some(teacher)) => Labels::Dataset {
-            dataset,
-            teacher,
-            filter: args.filter_teacher,
+            dataset: dataset.clone(),
+            teacher: teacher.clone(),
+            filter: args.filter_teacher.clone(),
         },
         (None, _, _) => {
             return Err(ConfigError::Value {
                 key: "--dataset",
                 value: "missing".into(),
                 advice: "name --dataset and --teacher, or Parquet files with --labels".into(),
-            }
-            .into());
+            });
         }
     };
-    let job = SelectJob {
-        id: args.name,
+    Ok(SelectJob {
+        id: args.name.clone(),
         labels,
         config: rules,
         explain: args.explain,
-        queries: args.queries,
+        queries: args.queries.clone(),
         storage: options(&args.at.storage),
-    };
-    if args.plans {
-        return plans(&job.prepare(&workspace).await?).await;
-    }
-    let (file, new) = job.run(&workspace).await?;
-    say(file.describe(new));
-    if args.json {
-        output::json(&file)?;
-    }
-    Ok(())
+    })
 }
 
 async fn plans(selection: &Prepared<'_>) -> Result<(), Error> {

@@ -11,4 +11,7 @@ mod label;
 mod readers;
 mod s3;
 mod select;
+mod select_properties;
+mod slt;
+mod sql;
 mod wrong_inputs;

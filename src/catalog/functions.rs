@@ -37,9 +37,10 @@ fn probabilities(column: &ArrayRef) -> Result<impl Fn(usize) -> Option<Vec<f32>>
     let of = column.data_type();
     let item = Arc::new(Field::new("item", DataType::Float32, true));
     let lists = match of {
-        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
-            cast(column, &DataType::List(item)).ok()
-        }
+        DataType::Null
+        | DataType::List(_)
+        | DataType::LargeList(_)
+        | DataType::FixedSizeList(..) => cast(column, &DataType::List(item)).ok(),
         _ => None,
     };
     let Some(lists) = lists else {

@@ -58,7 +58,8 @@ pub fn scalars(probabilities: &[f32]) -> Option<Scalars> {
         confidence,
         second_class: second.map(|s| s as u16),
         margin: confidence - second.map_or(0.0, |s| probabilities[s]),
-        entropy: entropy as f32,
+        // A certain label's sum is −0.
+        entropy: (entropy + 0.0) as f32,
     })
 }
 

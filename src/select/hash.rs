@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, UInt64Array};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, UInt64Type};
-use datafusion::common::cast::as_string_array;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{ColumnarValue, ScalarUDF, SimpleScalarUDF, Volatility};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How many standard deviations around its expected place a quantile is looked for.
@@ -19,20 +19,20 @@ pub fn seeded_hash(seed: u64, key: &str) -> u64 {
     xxh3_64_with_seed(key.as_bytes(), seed)
 }
 
-/// `seeded_hash(seed, key)` for SQL.
+/// `seeded_hash(seed, key)` for SQL: of any integer and any text.
 pub fn udf() -> ScalarUDF {
-    let udf = SimpleScalarUDF::new(
+    let udf = SimpleScalarUDF::new_with_signature(
         "seeded_hash",
-        vec![DataType::UInt64, DataType::Utf8],
+        Signature::any(2, Volatility::Immutable),
         DataType::UInt64,
-        Volatility::Immutable,
         Arc::new(|args: &[ColumnarValue]| {
             let arrays = ColumnarValue::values_to_arrays(args)?;
-            let seeds = arrays[0].as_primitive::<UInt64Type>();
-            let keys = as_string_array(&arrays[1])?;
+            let seeds = cast(&arrays[0], &DataType::UInt64)?;
+            let keys = cast(&arrays[1], &DataType::Utf8)?;
             let hashes: UInt64Array = seeds
+                .as_primitive::<UInt64Type>()
                 .iter()
-                .zip(keys.iter())
+                .zip(keys.as_string::<i32>())
                 .map(|(seed, key)| Some(seeded_hash(seed?, key?)))
                 .collect();
             Ok::<_, DataFusionError>(ColumnarValue::Array(Arc::new(hashes)))

@@ -1,5 +1,6 @@
 //! What the tests share: the real executable run as a child, workspaces, images, small ONNX models, tars, an S3 server.
 
+pub(crate) mod labels;
 pub(crate) mod onnx;
 pub(crate) mod s3;
 
