@@ -29,7 +29,9 @@ understudy label --dataset photos --source "file://$CACHE/demo/photos" --teacher
 understudy sql "SELECT regexp_replace(key, '.*/', '') AS photo, label, round(confidence, 3) AS p, second_label
 FROM labels ORDER BY confidence DESC, key LIMIT 12"
 understudy sql "SELECT regexp_replace(key, '.*/', '') AS photo, stage, reason, detail FROM rejects ORDER BY key"
+understudy sql "SELECT confidence_from, confidence_to, images FROM confidence_histogram WHERE teacher = 'lite0@1' ORDER BY 1 DESC LIMIT 6"
 understudy select --name first --dataset photos --teacher lite0 --per-class 3
 understudy sql "SELECT label, available, kept, copies, round(cut_off, 3) AS cut_off FROM selection_classes ORDER BY available DESC, label"
+understudy sql "SELECT kind, outcome, images, labelled, rejected, chosen, copies FROM runs ORDER BY run"
 printf '\nLabels and selections are ordinary Parquet:\n'
 (cd "$workspace" && find labels selections -name '*.parquet' | sort)
