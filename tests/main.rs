@@ -9,9 +9,11 @@ mod support;
 
 mod label;
 mod readers;
+mod runs;
 mod s3;
 mod select;
 mod select_properties;
+mod sessions;
 mod slt;
 mod sql;
 mod wrong_inputs;

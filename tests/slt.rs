@@ -155,7 +155,7 @@ fn run(file: &Path) -> Option<String> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut runner = Runner::new(|| async {
-            let (place, workspace) = labels::labelled().await;
+            let (place, workspace) = labels::workspace_with_labels().await;
             Ok(Engine {
                 place,
                 workspace,

@@ -86,7 +86,7 @@ pub(crate) async fn write(
 }
 
 /// A workspace with two teachers, `tiny@1` and `other@1`, a dataset `photos` that both have labelled, `wide` whose labels are top-k, and a held-out one, `test`.
-pub(crate) async fn labelled() -> (Place, Workspace) {
+pub(crate) async fn workspace_with_labels() -> (Place, Workspace) {
     let place = Place::with_teacher();
     let probabilities = super::onnx::Model {
         probabilities: true,
@@ -151,4 +151,10 @@ pub(crate) async fn labelled() -> (Place, Workspace) {
     )
     .await;
     (place, workspace)
+}
+
+/// [`workspace_with_labels`] for tests of the executable.
+pub(crate) fn labelled() -> Place {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(workspace_with_labels()).0
 }

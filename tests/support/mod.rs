@@ -7,7 +7,8 @@ pub(crate) mod s3;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use onnx::Model;
@@ -140,6 +141,22 @@ pub(crate) fn label_args(source: &str) -> [&str; 7] {
         "--teacher",
         "tiny",
     ]
+}
+
+/// Sends Ctrl-C.
+pub(crate) fn interrupt(child: &Child) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Waits for something that another process does.
+pub(crate) fn wait_until(met: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_mins(1);
+    while !met() {
+        assert!(Instant::now() < end, "it did not come to that in a minute");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Every file below a folder, by name.

@@ -1,0 +1,241 @@
+//! What limits a query, and sessions of `understudy sql`: through a pipe, and at a real pseudo-terminal.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::labels::labelled;
+use crate::support::{Place, interrupt, python, wait_until};
+
+/// Rows without end: what a query is stopped in.
+const ENDLESS: &str =
+    "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+
+#[test]
+fn a_query_beyond_its_memory_is_told_so() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let join = "SELECT count(*) FROM generate_series(1, 1000000) a JOIN generate_series(1, 1000000) b ON a.value = b.value";
+    let (code, text) = place.fails(&["sql", "--memory", "1MiB", join]);
+    assert_eq!(code, 8, "{text}");
+    assert!(
+        text.contains("needs more memory") && text.contains("--memory 1GiB"),
+        "{text}"
+    );
+    assert_eq!(
+        place.ok(&["sql", "--format", "csv", join]).lines().last(),
+        Some("1000000")
+    );
+    // So is a table that is printed; the other formats are written as the rows come.
+    let rows = "SELECT * FROM generate_series(1, 300000)";
+    let (code, text) = place.fails(&["sql", "--memory", "1MiB", "--max-rows", "0", rows]);
+    assert_eq!(code, 8, "{text}");
+    let csv = place.ok(&["sql", "--memory", "1MiB", "--format", "csv", rows]);
+    assert_eq!(csv.lines().count(), 300_001);
+    // What can spill does.
+    let sort = "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY value % 1000, value) AS n FROM generate_series(1, 3000000))";
+    let sorted = place.ok(&["sql", "--memory", "32MiB", "--format", "csv", sort]);
+    assert_eq!(sorted, "max(n)\n3000000\n");
+    for wrong in ["much", "1TiB", "-1", "1e3"] {
+        let (code, text) = place.fails(&["sql", "--memory", wrong, "SELECT 1"]);
+        assert_eq!(code, 2, "{text}");
+    }
+}
+
+#[test]
+fn a_table_shows_a_thousand_rows_and_says_that_there_are_more() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let shown = |args: &[&str], rows: u32| {
+        let query = format!("SELECT * FROM generate_series(1, {rows})");
+        let output = place.run(&[&["sql"], args, &[query.as_str()]].concat());
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        let table = String::from_utf8(output.stdout).unwrap();
+        // Four lines are the frame and the head.
+        (table.lines().count() - 4, !said.is_empty())
+    };
+    assert_eq!(shown(&[], 1000), (1000, false));
+    assert_eq!(shown(&[], 20_000), (1000, true));
+    assert_eq!(shown(&["--max-rows", "3"], 4), (3, true));
+    assert_eq!(shown(&["--max-rows", "0"], 20_000), (20_000, false));
+}
+
+#[test]
+fn a_query_that_takes_too_long_is_stopped_and_uses_no_more_time() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let started = Instant::now();
+    let (code, text) = place.fails(&["sql", "--timeout", "0.5", ENDLESS]);
+    assert_eq!(code, 8, "{text}");
+    assert!(
+        text.contains("stopped after 0.5 s") && text.contains("hint:"),
+        "{text}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(20));
+    // In a session the work stops as well: the process then uses next to no processor time, and goes on with the next statement.
+    let mut child = session(&place, &["--timeout", "0.5"]);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(format!("{ENDLESS};\n").as_bytes()).unwrap();
+    let mut said = [0; 6];
+    child
+        .stderr
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut said)
+        .unwrap();
+    assert_eq!(&said, b"error:");
+    let before = processor_ticks(&child);
+    std::thread::sleep(Duration::from_secs(1));
+    let used = processor_ticks(&child) - before;
+    assert!(used < 20, "{used} ticks of 10 ms in a second of rest");
+    stdin.write_all(b"SELECT 6 * 7 AS answer;\n").unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(8));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("| 42 "));
+    for wrong in ["0", "-1", "soon", "NaN"] {
+        let (code, text) = place.fails(&["sql", "--timeout", wrong, "SELECT 1"]);
+        assert_eq!(code, 2, "{text}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_query_of_the_command_line() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let mut child = place
+        .command(&["sql", ENDLESS])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It listens once it works.
+    wait_until(|| processor_ticks(&child) > 30);
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn statements_of_standard_input_are_answered_in_turn_and_errors_stay_in_their_place() {
+    let place = labelled();
+    let run = |text: &str| {
+        let mut child = session(&place, &[]);
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, out, said) = run(
+        "\\format csv\nSELECT 1 AS a; SELECT ';' AS b,\n  2 AS c; -- d;\n\nSELECT count(*) AS n\nFROM teachers",
+    );
+    assert_eq!(
+        (code, out.as_str(), said.as_str()),
+        (Some(0), "a\n1\nb,c\n;,2\nn\n2\n", "")
+    );
+    let (code, out, said) =
+        run("\\format csv\nSELECT nope;\n\\fromat csv\nSELECT 1 AS a;\nDROP VIEW labels;\n");
+    assert_eq!((code, out.as_str()), (Some(2), "a\n1\n"));
+    assert!(
+        said.contains("No field named nope") && said.contains("did you mean `\\format`"),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("error: 3 of 5 statements failed\n"),
+        "{said}"
+    );
+    let (code, out, _) = run("\\format json\nSELECT 1 AS a;\n\\q\nSELECT 2 AS a;\n");
+    assert_eq!((code, out.as_str()), (Some(0), "{\"a\":1}\n"));
+    let (code, out, _) = run("\\d rejects\n\\df\n\\?\n\\d\n");
+    assert_eq!(code, Some(0));
+    for text in [
+        "list, fetch, decode or infer",
+        "churn(",
+        "\\timeout S",
+        "reject_reasons",
+    ] {
+        assert!(out.contains(text), "{out}");
+    }
+    assert_eq!(run(""), (Some(0), String::new(), String::new()));
+    let (code, _, said) = run("\\d lables\nSELECT 'not closed;\n");
+    assert_eq!(code, Some(2));
+    assert!(
+        said.contains("no table `lables`") && said.contains("Unterminated"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_session_at_a_terminal_completes_remembers_and_outlives_ctrl_c() {
+    let place = labelled();
+    // A real pseudo-terminal: what is typed, and what has to appear before the next is.
+    let script = r#"
+import os, pty, re, select, sys, time
+binary, workspace, state, endless = sys.argv[1:]
+os.environ.update(UNDERSTUDY_WORKSPACE=workspace, XDG_STATE_HOME=state, TERM="xterm")
+
+def session(steps):
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execv(binary, [binary, "sql"])
+    def until(text):
+        seen, end = "", time.time() + 60
+        while text not in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen):
+            if time.time() > end: sys.exit(f"`{text}` did not appear in {seen!r}")
+            if select.select([fd], [], [], 0.1)[0]: seen += os.read(fd, 65536).decode(errors="replace")
+    def busy():
+        ticks = lambda: sum(map(int, open(f"/proc/{pid}/stat").read().rsplit(")")[1].split()[11:13]))
+        before = ticks()
+        while ticks() < before + 30: time.sleep(0.01)
+    until("understudy> ")
+    for keys, text in steps:
+        os.write(fd, keys.encode())
+        busy() if text is None else until(text)
+    os.write(fd, b"\\q\r")
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+session([
+    ("SELECT count(*) AS n FROM teac\t;\r", "| 2 "),
+    ("SELECT nope;\r", "No field named nope"),
+    ("SELECT 20 +\r22 AS answer;\r", "| 42 "),
+    ("SELECT 'half a line\x03", "understudy> "),
+    (endless + ";\r", None),
+    ("\x03", "stopped"),
+    ("SELECT 6 * 6 AS still_here;\r", "| 36 "),
+])
+session([("\x1b[A\x1b[A\r", "| 36 ")])
+"#;
+    let state = place.path("state").display().to_string();
+    let workspace = place.path("w").display().to_string();
+    let binary = env!("CARGO_BIN_EXE_understudy");
+    let codes = python(script, &[binary, &workspace, &state, ENDLESS]);
+    assert_eq!(codes, "0\n0\n");
+    assert!(place.path("state/understudy/sql_history").exists());
+}
+
+/// A session whose statements come through a pipe.
+fn session(place: &Place, more: &[&str]) -> Child {
+    place
+        .command(&[&["sql"], more].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Processor time that a process has used, in ticks of 10 ms.
+fn processor_ticks(child: &Child) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    // After the name, in brackets, come the state and ten numbers, then the user's and the system's time.
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<_> = rest.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
