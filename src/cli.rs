@@ -36,6 +36,8 @@ pub enum Command {
     Label(LabelArgs),
     /// Make a balanced training set of labels: threshold, duplicates, leaked held-out images, the top K of each class, copies
     Select(Box<SelectArgs>),
+    /// Write a selection as one HTML page to look at: key figures, charts, thumbnails, what was left out and why
+    Report(ReportArgs),
     /// Query the workspace with SQL, read only: one query, those of standard input, or a session at the terminal
     #[command(after_long_help = reference::overview())]
     Sql(SqlArgs),
@@ -255,6 +257,24 @@ pub struct SelectArgs {
     /// Print selection.json
     #[arg(long)]
     pub json: bool,
+}
+
+/// `report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    /// Which workspace.
+    pub at: WorkspaceArgs,
+    /// The selection's name
+    #[arg(long, value_name = "ID")]
+    pub selection: String,
+    /// Where the page goes: a path, a URL, or `-` for standard output; a page that is there is replaced
+    #[arg(long, value_name = "FILE")]
+    pub out: String,
+    /// A class whose images are shown as well, by name or number; may be given several times [default: up to 10 classes all, of more the
+    /// largest, the middle one, the smallest and that with the lowest cut-off]
+    #[arg(long = "class", value_name = "NAME")]
+    pub classes: Vec<String>,
 }
 
 /// How results are printed.

@@ -5,6 +5,7 @@ use crate::config::ConfigError;
 use crate::dataset::DatasetError;
 use crate::label::LabelError;
 use crate::manifest::ManifestError;
+use crate::report::ReportError;
 use crate::runtime::RuntimeError;
 use crate::select::SelectError;
 use crate::source::SourceError;
@@ -48,6 +49,9 @@ pub enum Error {
     /// A selection.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// A report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// Standard output or another local stream.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
@@ -88,12 +92,7 @@ impl Error {
             Self::Config(_) | Self::Command { .. } => 2,
             Self::Store(e) => store_code(e),
             Self::Workspace(e) => workspace_code(e),
-            Self::Dataset(e) => match e {
-                DatasetError::Workspace(e) => workspace_code(e),
-                DatasetError::Store(e) => store_code(e),
-                DatasetError::NoSource { .. } => 3,
-                DatasetError::OtherSource { .. } | DatasetError::OtherReading { .. } => 2,
-            },
+            Self::Dataset(e) => dataset_code(e),
             Self::Source(e) => source_code(e),
             Self::Manifest(e) => manifest_code(e),
             Self::Runtime(_) => 5,
@@ -122,6 +121,18 @@ impl Error {
                 SelectError::Store(e) => store_code(e),
                 SelectError::Workspace(e) => workspace_code(e),
             },
+            Self::Report(e) => match e {
+                ReportError::UnknownClass { .. } | ReportError::NothingKept { .. } => 3,
+                ReportError::Query { .. }
+                | ReportError::Rows { .. }
+                | ReportError::Chart { .. } => 1,
+                ReportError::Manifest(e) => manifest_code(e),
+                ReportError::Catalog(e) => catalog_code(e),
+                ReportError::Dataset(e) => dataset_code(e),
+                ReportError::Teacher(e) => teacher_code(e),
+                ReportError::Workspace(e) => workspace_code(e),
+                ReportError::Store(e) => store_code(e),
+            },
             Self::Output(_) => 1,
             Self::Doctor { .. } => 7,
             Self::Statements { code, .. } => *code,
@@ -143,6 +154,7 @@ impl Error {
             Self::Label(e) => e.hint(),
             Self::Catalog(e) => e.hint(),
             Self::Select(e) => e.hint(),
+            Self::Report(e) => e.hint(),
             Self::Command { .. } => Some("`\\?` lists the commands".into()),
             Self::Output(_) | Self::Doctor { .. } | Self::Statements { .. } | Self::Interrupted => {
                 None
@@ -173,6 +185,15 @@ fn catalog_code(error: &CatalogError) -> u8 {
         CatalogError::Query { .. } | CatalogError::Refused { .. } => 2,
         CatalogError::Engine(_) | CatalogError::BrokeOff(_) => 1,
         CatalogError::Memory { .. } | CatalogError::Time { .. } => 8,
+    }
+}
+
+fn dataset_code(error: &DatasetError) -> u8 {
+    match error {
+        DatasetError::Workspace(e) => workspace_code(e),
+        DatasetError::Store(e) => store_code(e),
+        DatasetError::NoSource { .. } => 3,
+        DatasetError::OtherSource { .. } | DatasetError::OtherReading { .. } => 2,
     }
 }
 

@@ -13,7 +13,7 @@
 //!
 //! The modules, in the order in which data meets them: [`store`] opens a URL, [`source`] lists and reads images, [`manifest`] cuts them
 //! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables, [`shell`] takes
-//! queries of people, [`select`] makes a balanced training set of them. [`runs`] remembers what was done.
+//! queries of people, [`select`] makes a balanced training set of them, [`report`] a page that a person looks at. [`runs`] remembers what was done.
 
 pub mod cli;
 pub mod config;
@@ -36,6 +36,7 @@ pub mod label;
 pub mod schema;
 
 pub mod catalog;
+pub mod report;
 pub mod select;
 
 pub mod doctor;

@@ -29,6 +29,14 @@ pub fn line(text: &str) -> Result<(), Error> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
+/// Prints a text as it is.
+///
+/// # Errors
+/// [`Error::Output`].
+pub fn text(text: &str) -> Result<(), Error> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
 /// Prints a value as pretty JSON.
 ///
 /// # Errors

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::catalog::{self, CatalogError, Limits};
 use crate::cli::{
-    Cli, Command, DoctorArgs, LabelArgs, ManifestArgs, SelectArgs, SqlArgs, StorageArgs,
-    TeachersCommand, WorkspaceArgs,
+    Cli, Command, DoctorArgs, LabelArgs, ManifestArgs, ReportArgs, SelectArgs, SqlArgs,
+    StorageArgs, TeachersCommand, WorkspaceArgs,
 };
 use crate::config::{Config, ConfigError, parse_toml};
 use crate::dataset;
@@ -16,6 +16,7 @@ use crate::label::job::LabelJob;
 use crate::label::progress::{Summary, clock};
 use crate::manifest::{self, Refresh};
 use crate::output;
+use crate::report::{self, ReportJob};
 use crate::runtime::{Device, Runtime};
 use crate::select::input::Labels;
 use crate::select::job::SelectJob;
@@ -37,6 +38,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Manifest(args) => refresh(&args).await,
         Command::Label(args) => label(args).await,
         Command::Select(args) => select(&args).await,
+        Command::Report(args) => report(args).await,
         Command::Sql(args) => sql(args).await,
         Command::Validate { file } => validate(&file),
         Command::Doctor(args) => examine(&args).await,
@@ -301,6 +303,31 @@ async fn plans(selection: &Prepared<'_>) -> Result<(), Error> {
         output::line(&format!("-- {file}"))?;
         output::plan(catalog::execute(plan).await?).await?;
     }
+    Ok(())
+}
+
+async fn report(args: ReportArgs) -> Result<(), Error> {
+    let job = ReportJob {
+        selection: args.selection,
+        classes: args.classes,
+        storage: options(&args.at.storage),
+    };
+    let page = job.run(&open(&args.at).await?).await?;
+    if args.out == "-" {
+        output::text(&page.html)?;
+    } else {
+        report::put(&page, &args.out, &job.storage).await?;
+    }
+    let lost = match page.unreadable {
+        0 => String::new(),
+        lost => format!(", {lost} that could not be read"),
+    };
+    say(format!(
+        "{}: {} images{lost}, {} kB",
+        args.out,
+        page.shown,
+        page.html.len().div_ceil(1000)
+    ));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod support;
 
 mod label;
 mod readers;
+mod report;
 mod runs;
 mod s3;
 mod select;

@@ -395,3 +395,42 @@ fn a_slow_body_is_not_stuck() {
     );
     assert!(summary["seconds"].as_f64().unwrap() > 1.5);
 }
+
+#[test]
+fn a_report_shows_images_of_a_bucket_and_lies_in_one() {
+    let bucket = Bucket::new();
+    let endpoint = bucket.s3.endpoint.clone();
+    bucket.label(&endpoint, &[]);
+    bucket.ok(
+        &endpoint,
+        &[
+            "select",
+            "--name",
+            "s",
+            "--dataset",
+            "d",
+            "--teacher",
+            "tiny",
+            "--threshold",
+            "0.2",
+            "--keep-duplicates",
+        ],
+    );
+    bucket.ok(
+        &endpoint,
+        &[
+            "report",
+            "--selection",
+            "s",
+            "--out",
+            "s3://work/pages/report.html",
+        ],
+    );
+    let page = std::fs::read_to_string(bucket.place.path("s3/work/pages/report.html")).unwrap();
+    // 30 images in three classes of ten, loose ones and members of the tar.
+    assert_eq!(
+        page.matches("<img src=\"data:image/jpeg;base64,").count(),
+        30
+    );
+    assert!(page.contains("more.tar#"), "no image of the tar is shown");
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo: a workspace, a teacher, labels and what is in them, a selection. `make demo` calls it and sets UNDERSTUDY (the executable) and CACHE.
+# The demo: a workspace, a teacher, labels and what is in them, a selection and a page to look at it. `make demo` calls it and sets UNDERSTUDY (the executable) and CACHE.
 set -euo pipefail
 : "${UNDERSTUDY:?is not set; run \`make demo\`}" "${CACHE:?is not set; run \`make demo\`}"
 cd "$(dirname "$0")/.."
@@ -33,5 +33,7 @@ understudy sql "SELECT confidence_from, confidence_to, images FROM confidence_hi
 understudy select --name first --dataset photos --teacher lite0 --per-class 3
 understudy sql "SELECT label, available, kept, copies, round(cut_off, 3) AS cut_off FROM selection_classes ORDER BY available DESC, label"
 understudy sql "SELECT kind, outcome, images, labelled, rejected, chosen, copies FROM runs ORDER BY run"
+understudy report --selection first --out "$CACHE/demo/report.html"
 printf '\nLabels and selections are ordinary Parquet:\n'
 (cd "$workspace" && find labels selections -name '*.parquet' | sort)
+printf '\nThe report is a page for a browser:\n%s\n' "file://$CACHE/demo/report.html"

@@ -1,0 +1,124 @@
+//! Numbers and names as a person reads them.
+
+/// `1,234,567`.
+pub(super) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 image`, `1,234 images`.
+pub(super) fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+/// `850`, `12k`, `1.5M`: the label of an axis.
+pub(super) fn short(value: f64) -> String {
+    let (scaled, unit) = match value.abs() {
+        v if v >= 1e9 => (value / 1e9, "G"),
+        v if v >= 1e6 => (value / 1e6, "M"),
+        v if v >= 1e3 => (value / 1e3, "k"),
+        _ => (value, ""),
+    };
+    // 2 digits after the point tell ticks apart; zeros at the end say nothing.
+    let text = format!("{scaled:.2}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}{unit}")
+}
+
+/// A part of a whole: `36 %`, `3.4 %`, `<0.1 %`, with a space that does not break.
+pub(super) fn share(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "–".to_owned();
+    }
+    let percent = part as f64 * 100.0 / whole as f64;
+    if part > 0 && percent < 0.1 {
+        "<0.1\u{a0}%".to_owned()
+    } else if percent < 9.95 && part > 0 {
+        format!("{percent:.1}\u{a0}%")
+    } else if part < whole && percent >= 99.5 {
+        ">99\u{a0}%".to_owned()
+    } else {
+        format!("{percent:.0}\u{a0}%")
+    }
+}
+
+/// A confidence; one that is not quite 1 does not look like it.
+pub(super) fn confidence(p: f32) -> String {
+    match format!("{p:.3}") {
+        one if one == "1.000" && p < 1.0 => ">0.999".to_owned(),
+        other => other,
+    }
+}
+
+/// Text of strangers, on one line: what would steer a terminal, a line or the direction of reading becomes visible.
+pub(super) fn plain(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars()
+        .map(|c| if steers(c) { '\u{FFFD}' } else { c })
+        .collect()
+}
+
+/// The end of a key that tells images of a folder apart.
+pub(super) fn file_name(key: &str) -> String {
+    let name = key.rsplit('/').find(|part| !part.is_empty());
+    plain(name.unwrap_or(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_easily() {
+        assert_eq!(
+            [0, 12, 999, 1000, 20_000_000].map(count),
+            ["0", "12", "999", "1,000", "20,000,000"]
+        );
+        assert_eq!(
+            [0.0, 850.0, 12_000.0, 1_500_000.0, 2e9].map(short),
+            ["0", "850", "12k", "1.5M", "2G"]
+        );
+        let shares = [
+            (0, 5),
+            (1, 3),
+            (1, 30),
+            (1, 5000),
+            (4999, 5000),
+            (5, 5),
+            (1, 0),
+        ];
+        assert_eq!(
+            shares.map(|(part, whole)| share(part, whole).replace('\u{a0}', " ")),
+            ["0 %", "33 %", "3.3 %", "<0.1 %", ">99 %", "100 %", "–"]
+        );
+    }
+
+    #[test]
+    fn a_confidence_is_1_where_it_is_1() {
+        assert_eq!(
+            [0.0, 0.300_000_1, 0.999_7, 1.0].map(confidence),
+            ["0.000", "0.300", ">0.999", "1.000"]
+        );
+    }
+
+    #[test]
+    fn text_cannot_turn_the_line_around() {
+        assert_eq!(
+            plain("a\u{202E}gpj.\n\0b"),
+            "a\u{FFFD}gpj.\u{FFFD}\u{FFFD}b"
+        );
+        assert_eq!(file_name("s3://b/c/d.jpg"), "d.jpg");
+        assert_eq!(file_name("s3://b/x.tar#c/d.jpg"), "d.jpg");
+        assert_eq!(file_name("plain"), "plain");
+    }
+}
