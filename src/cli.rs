@@ -155,6 +155,9 @@ pub struct LabelArgs {
     /// NAME, or NAME@VERSION; the newest version where none is named
     #[arg(long)]
     pub teacher: TeacherRef,
+    /// Label the images of this selection alone
+    #[arg(long, value_name = "ID")]
+    pub selection: Option<String>,
     /// Label the rejects again, and nothing else
     #[arg(long)]
     pub retry_rejects: bool,

@@ -103,7 +103,9 @@ impl Error {
                 LabelError::Manifest(e) => manifest_code(e),
                 LabelError::Credentials { .. } => 4,
                 LabelError::Runtime(_) => 5,
-                LabelError::OtherSettings { .. } => 2,
+                LabelError::OtherSettings { .. }
+                | LabelError::OtherDataset { .. }
+                | LabelError::Unfinished { .. } => 2,
                 LabelError::Encode { .. } | LabelError::Shifted { .. } | LabelError::Plan(_) => 1,
             },
             Self::Catalog(e) => catalog_code(e),

@@ -14,6 +14,7 @@ use crate::doctor::{self, Verdict};
 use crate::error::Error;
 use crate::label::job::LabelJob;
 use crate::label::progress::{Summary, clock};
+use crate::label::selection::OfSelection;
 use crate::manifest::{self, Refresh};
 use crate::output;
 use crate::report::{self, ReportJob};
@@ -183,6 +184,7 @@ async fn label(args: LabelArgs) -> Result<(), Error> {
         dataset: args.dataset,
         source: args.source,
         teacher: args.teacher,
+        selection: args.selection,
         retry_rejects: args.retry_rejects,
         device: args.runtime.device,
         onnxruntime: args.runtime.onnxruntime,
@@ -201,11 +203,23 @@ async fn label(args: LabelArgs) -> Result<(), Error> {
         // Ctrl-C ends the reader of a pipe as well: that is no reason to call the run finished.
         return Err(Error::Interrupted);
     }
-    printed
+    match summary.unfinished() {
+        Some(unfinished) => Err(unfinished.into()),
+        None => printed,
+    }
 }
 
 fn describe(s: &Summary, retry: bool) -> String {
+    let mut lines = vec![describe_work(s, retry)];
+    lines.extend(s.selection.iter().flat_map(OfSelection::left_out));
+    lines.join("\n")
+}
+
+fn describe_work(s: &Summary, retry: bool) -> String {
     if s.images == 0 {
+        if let Some(selection) = &s.selection {
+            return selection.nothing_to_do(&s.teacher);
+        }
         return if retry {
             format!(
                 "no rejects to label again for {} by {}",

@@ -89,10 +89,10 @@ pub fn labels(encoding: Encoding, classes: usize) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The row of figures that labelling a shard gives.
+/// The row of figures that labelling an object's rows gives.
 pub fn shard_report() -> SchemaRef {
     Arc::new(Schema::new(vec![
-        Field::new("shard", DataType::UInt32, false),
+        Field::new("object", DataType::Utf8, false),
         Field::new("rows", DataType::UInt64, false),
         Field::new("labelled", DataType::UInt64, false),
         Field::new("rejected", DataType::UInt64, false),

@@ -17,4 +17,5 @@ mod select_properties;
 mod sessions;
 mod slt;
 mod sql;
+mod subset;
 mod wrong_inputs;

@@ -184,6 +184,62 @@ fn a_put_whose_answer_was_lost_is_recognised_as_ours() {
 }
 
 #[test]
+fn a_selections_images_are_labelled_in_a_bucket_though_answers_are_lost() {
+    let bucket = Bucket::new();
+    let at = bucket.s3.endpoint.clone();
+    let config = bucket.config("[manifest]\nshard_images = 4\n");
+    bucket.label(&at, &["--config", &config]);
+    let (onnx, toml) = (bucket.place.path("m.onnx"), bucket.place.path("t.toml"));
+    let [onnx, toml] = [onnx, toml].map(|p| p.display().to_string());
+    bucket.ok(
+        &at,
+        &[
+            "teachers", "add", "big", "--model", &onnx, "--config", &toml,
+        ],
+    );
+    let select = |id: &str, more: &[&str]| -> serde_json::Value {
+        let args = [
+            "select",
+            "--name",
+            id,
+            "--dataset",
+            "d",
+            "--threshold",
+            "0.2",
+            "--per-class",
+            "6",
+            "--keep-duplicates",
+            "--json",
+        ];
+        serde_json::from_str(&bucket.ok(&at, &[&args[..], more].concat())).unwrap()
+    };
+    let first = select("first", &["--teacher", "tiny"]);
+    assert_eq!(first["totals"]["rows"], 18);
+    // The plans, their rows, the teacher and its labels: every other answer is lost.
+    let endpoint = bucket.s3.faulty("big", 2, Fault::LoseAnswer);
+    let label = ["label", "--dataset", "d", "--teacher", "big", "--json"];
+    let run = |more: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&bucket.ok(&endpoint, &[&label[..], more].concat())).unwrap()
+    };
+    let summary = run(&["--selection", "first"]);
+    assert_eq!(
+        (&summary["images"], &summary["labelled"]),
+        (&18.into(), &18.into())
+    );
+    assert_eq!(run(&["--selection", "first"])["images"], 0);
+    let second = select("second", &["--teacher", "big", "--filter-teacher", "tiny"]);
+    assert_eq!(
+        (&second["totals"]["rows"], &second["unlabelled"]["keys"]),
+        (&18.into(), &0.into())
+    );
+    assert_eq!(run(&[])["images"], 12);
+    let query =
+        "SELECT count(*) AS n, count(DISTINCT key) AS k FROM labels WHERE teacher = 'big@1'";
+    let json = bucket.ok(&at, &["sql", "--format", "json", query]);
+    assert_eq!(json.trim(), r#"{"n":30,"k":30}"#);
+}
+
+#[test]
 fn refused_credentials_stop_at_once_with_what_to_do() {
     let bucket = Bucket::new();
     let started = std::time::Instant::now();

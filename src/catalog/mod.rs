@@ -9,6 +9,7 @@ mod error;
 mod functions;
 mod labels;
 mod manifests;
+mod plans;
 mod query;
 mod read_only;
 mod records;
@@ -35,8 +36,9 @@ use url::Url;
 pub use self::error::CatalogError;
 pub use self::labels::labels_of;
 pub use self::manifests::generation;
+pub use self::plans::{as_planned, plan_rows, selection_keys, whole_generation};
 pub use self::query::{DEFAULT_ROWS, Limits, execute, query};
-pub use self::session::{QUERY_MEMORY, context, read_lazily, selection_context};
+pub use self::session::{QUERY_MEMORY, context, join_by_sorting, read_lazily, selection_context};
 use crate::manifest;
 use crate::workspace::Workspace;
 

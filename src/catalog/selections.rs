@@ -63,7 +63,7 @@ pub(super) async fn register(
 }
 
 /// The columns of a selection's rows, soft labels left out: these are of a type of their own in every selection.
-fn row_schema() -> SchemaRef {
+pub(super) fn row_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("key", DataType::Utf8, false),
         Field::new("class", DataType::Int64, false),

@@ -42,18 +42,28 @@ pub fn selection_context(
     options.optimizer.repartition_joins = false;
     options.optimizer.enable_round_robin_repartition = false;
     options.execution.enable_file_stream_work_stealing = false;
+    // A join that filters its other side waits for all of its partitions, and a selection reads some of them after the others.
+    options.optimizer.enable_join_dynamic_filter_pushdown = false;
     drop(state);
     Ok(context)
 }
 
-/// Lets a context read columns for the rows alone that a filter leaves, and join big tables by sorting, in bounded memory.
-pub fn read_lazily(context: &SessionContext, lazily: bool, sort_joins: bool) {
+/// Lets a context read columns for the rows alone that a filter leaves.
+pub fn read_lazily(context: &SessionContext, lazily: bool) {
     let state = context.state_ref();
     let mut state = state.write();
     let options = state.config_mut().options_mut();
     options.execution.parquet.pushdown_filters = lazily;
     options.execution.parquet.reorder_filters = false;
-    options.optimizer.prefer_hash_join = !sort_joins;
+}
+
+/// Lets a context join by sorting both sides, which spill, instead of holding one of them in memory. Rows then come out by key, in partitions by its hash.
+pub fn join_by_sorting(context: &SessionContext) {
+    let state = context.state_ref();
+    let mut state = state.write();
+    let options = state.config_mut().options_mut();
+    options.optimizer.repartition_joins = true;
+    options.optimizer.prefer_hash_join = false;
 }
 
 /// A context for queries of people: it knows no way to write a file or to open another one, and its one store is the workspace, read only.

@@ -1,9 +1,10 @@
-//! Outcomes of a shard → one Parquet object, committed by one create-only put.
+//! Outcomes of a shard, or of a part of a selection → one Parquet object, committed by one create-only put.
 //!
-//! Rows are encoded as they come, some hundred at a time; in memory is the encoded shard: with 2,048 images, 1,000 classes and
+//! Rows are encoded as they come, some hundred at a time; in memory is the encoded object: with 2,048 images, 1,000 classes and
 //! half precision below 4 MiB. The bytes depend on the rows and the metadata alone: no time, no host, no order of arrival.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -29,15 +30,94 @@ use crate::schema::{self, Encoding, probs_item, topk_fields};
 /// Rows that are turned into columns at a time. Fixed, since it shapes the bytes.
 const ROWS_AT_A_TIME: usize = 256;
 
-/// Writes the object of one shard.
-pub struct ShardWriter {
+/// The object that holds a row of the labels: what is committed together, by one put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LabelsObject {
+    /// A manifest shard's rows, less those that a plan of a selection has taken.
+    Shard {
+        /// Its number.
+        shard: u32,
+    },
+    /// The rows of a manifest shard that are labelled again.
+    Retry {
+        /// The shard's number.
+        shard: u32,
+        /// From 1 on.
+        retry: u16,
+    },
+    /// A part of a selection's images; they are of any shards.
+    Part {
+        /// The plan's number ([`super::plan::Plan::number`]).
+        plan: u32,
+        /// From 0 on.
+        part: u32,
+    },
+}
+
+impl LabelsObject {
+    /// Which retry wrote the rows; 0 for the first labelling.
+    pub fn retry(self) -> u16 {
+        match self {
+            Self::Shard { .. } | Self::Part { .. } => 0,
+            Self::Retry { retry, .. } => retry,
+        }
+    }
+
+    /// What an object's name says.
+    pub fn parse(name: &str) -> Option<Self> {
+        let stem = name.strip_suffix(".parquet")?;
+        if let Some(rest) = stem.strip_prefix("plan-") {
+            let (plan, part) = rest.split_once(".part-")?;
+            return Some(Self::Part {
+                plan: plan.parse().ok()?,
+                part: part.parse().ok()?,
+            });
+        }
+        let rest = stem.strip_prefix("shard-")?;
+        Some(match rest.split_once(".retry-") {
+            None => Self::Shard {
+                shard: rest.parse().ok()?,
+            },
+            Some((shard, retry)) => Self::Retry {
+                shard: shard.parse().ok()?,
+                retry: retry.parse().ok()?,
+            },
+        })
+    }
+}
+
+/// The object's name.
+impl fmt::Display for LabelsObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shard { shard } => write!(f, "shard-{shard:06}.parquet"),
+            Self::Retry { shard, retry } => {
+                write!(f, "shard-{shard:06}.retry-{retry:03}.parquet")
+            }
+            Self::Part { plan, part } => write!(f, "plan-{plan:06}.part-{part:06}.parquet"),
+        }
+    }
+}
+
+/// A row of the labels on its way into its object.
+#[derive(Debug)]
+pub struct Row {
+    /// The image.
+    pub key: String,
+    /// The manifest shard that it belongs to.
+    pub shard: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Writes one object.
+pub struct ObjectWriter {
     schema: SchemaRef,
     encoding: Encoding,
     k: usize,
-    shard: u32,
     retry: u16,
     parquet: ArrowWriter<Vec<u8>>,
-    rows: Vec<(String, Outcome)>,
+    rows: Vec<Row>,
 }
 
 /// How the soft labels of an object are stored.
@@ -51,14 +131,13 @@ pub struct Storage {
     pub classes: usize,
 }
 
-impl ShardWriter {
+impl ObjectWriter {
     /// An empty object. `metadata` goes into the file's footer and the Arrow schema.
     ///
     /// # Errors
     /// Parquet's.
     pub fn new(
         storage: Storage,
-        shard: u32,
         retry: u16,
         metadata: &HashMap<String, String>,
     ) -> Result<Self, ParquetError> {
@@ -88,7 +167,6 @@ impl ShardWriter {
             schema,
             encoding: storage.encoding,
             k: storage.k,
-            shard,
             retry,
             parquet,
             rows: Vec::with_capacity(ROWS_AT_A_TIME),
@@ -99,8 +177,8 @@ impl ShardWriter {
     ///
     /// # Errors
     /// Parquet's.
-    pub fn push(&mut self, key: String, outcome: Outcome) -> Result<(), ParquetError> {
-        self.rows.push((key, outcome));
+    pub fn push(&mut self, row: Row) -> Result<(), ParquetError> {
+        self.rows.push(row);
         if self.rows.len() == ROWS_AT_A_TIME {
             self.flush()?;
         }
@@ -125,7 +203,7 @@ impl ShardWriter {
         Ok(self.parquet.into_inner()?.into())
     }
 
-    fn columns(&self, rows: &[(String, Outcome)]) -> Result<RecordBatch, ArrowError> {
+    fn columns(&self, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
         let n = rows.len();
         let mut key = StringBuilder::new();
         let mut sha256 = FixedSizeBinaryBuilder::with_capacity(n, 32);
@@ -136,7 +214,12 @@ impl ShardWriter {
         let (mut margin, mut entropy) = (Float32Builder::new(), Float32Builder::new());
         let (mut stage, mut reason) = (StringBuilder::new(), StringBuilder::new());
         let mut detail = StringBuilder::new();
-        for (name, row) in rows {
+        for Row {
+            key: name,
+            outcome: row,
+            ..
+        } in rows
+        {
             key.append_value(name);
             match &row.sha256 {
                 Some(hash) => sha256.append_value(hash)?,
@@ -158,7 +241,7 @@ impl ShardWriter {
         }
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(key.finish()),
-            Arc::new(UInt32Array::from(vec![self.shard; n])),
+            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|r| r.shard))),
             Arc::new(UInt16Array::from(vec![self.retry; n])),
             Arc::new(sha256.finish()),
             Arc::new(phash.finish()),
@@ -177,16 +260,17 @@ impl ShardWriter {
             Arc::new(detail.finish()),
             Arc::new(
                 rows.iter()
+                    .map(|row| &row.outcome)
                     // A label is the same bytes whether its image came at once or not: what a reject took is told alone.
-                    .map(|(_, row)| row.label.is_err().then_some(row.attempts))
+                    .map(|row| row.label.is_err().then_some(row.attempts))
                     .collect::<UInt16Array>(),
             ),
         ]);
         RecordBatch::try_new(Arc::clone(&self.schema), columns)
     }
 
-    fn soft_labels(&self, rows: &[(String, Outcome)]) -> Result<Vec<ArrayRef>, ArrowError> {
-        let labels = || rows.iter().map(|(_, row)| row.label.as_ref().ok());
+    fn soft_labels(&self, rows: &[Row]) -> Result<Vec<ArrayRef>, ArrowError> {
+        let labels = || rows.iter().map(|row| row.outcome.label.as_ref().ok());
         let mut valid = BooleanBufferBuilder::new(rows.len());
         labels().for_each(|label| valid.append(label.is_some()));
         let nulls = Some(NullBuffer::new(valid.finish()));
@@ -258,36 +342,28 @@ impl ShardWriter {
     }
 }
 
-/// The name of a shard's object, or of its retry.
-pub fn object_name(shard: u32, retry: u16) -> String {
-    if retry == 0 {
-        format!("shard-{shard:06}.parquet")
-    } else {
-        format!("shard-{shard:06}.retry-{retry:03}.parquet")
-    }
-}
-
-/// The shard and retry that an object's name says.
-pub fn parse_object_name(name: &str) -> Option<(u32, u16)> {
-    let stem = name.strip_prefix("shard-")?.strip_suffix(".parquet")?;
-    match stem.split_once(".retry-") {
-        None => Some((stem.parse().ok()?, 0)),
-        Some((shard, retry)) => Some((shard.parse().ok()?, retry.parse().ok()?)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_objects_name_is_parsed_back() {
-        for (shard, retry) in [(0, 0), (42, 0), (42, 7), (1_234_567, 1234)] {
-            let name = object_name(shard, retry);
-            assert_eq!(parse_object_name(&name), Some((shard, retry)), "{name}");
+        let shard = 1_234_567;
+        for object in [
+            LabelsObject::Shard { shard: 42 },
+            LabelsObject::Retry { shard, retry: 1234 },
+            LabelsObject::Part { plan: 3, part: 7 },
+        ] {
+            let name = object.to_string();
+            assert_eq!(LabelsObject::parse(&name), Some(object), "{name}");
         }
-        for name in ["_labels.json", "shard-x.parquet", "shard-000001.parquet#1"] {
-            assert_eq!(parse_object_name(name), None, "{name}");
+        for name in [
+            "_labels.json",
+            "shard-x.parquet",
+            "shard-000001.parquet#1",
+            "plan-000001.parquet",
+        ] {
+            assert_eq!(LabelsObject::parse(name), None, "{name}");
         }
     }
 }

@@ -1,15 +1,15 @@
-//! `LabelExec`: a DataFusion operator over a scan of the manifest. Manifest rows in, one row of figures a shard out.
+//! `LabelExec`: a DataFusion operator over a scan of the manifest. Planned rows in, one row of figures an object out.
 //!
-//! Each input partition holds whole shards, a shard's rows together and in order; the operator does not repartition or sort, so that
-//! the plan runs the same in one process and on a cluster. It must see all rows of a shard before that shard is labelled: at most
-//! `manifest.shard_images` rows a shard and [`SHARDS_IN_FLIGHT`] shards a partition are in memory.
+//! An object is a shard, or a part of a selection's images. Each input partition holds whole ones, an object's rows together and in order; the
+//! operator does not repartition or sort, so that the plan runs the same in one process and on a cluster. It must see all rows of an object
+//! before that is labelled: at most `manifest.shard_images` rows an object and [`SHARDS_IN_FLIGHT`] objects a partition are in memory.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow::array::{RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -22,30 +22,28 @@ use datafusion::physical_plan::{
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
+use super::commit::LabelsObject;
+use super::work::Objects;
 use super::{LabelError, Labeller, SHARDS_IN_FLIGHT, ShardReport};
 use crate::manifest;
 use crate::schema::shard_report;
 use crate::source::ImageRef;
 
-/// Labels the shards that its input has rows of.
+/// Labels the objects that its input has rows of.
 #[derive(Debug)]
 pub struct LabelExec {
     input: Arc<dyn ExecutionPlan>,
     labeller: Arc<Labeller>,
-    /// Shards that have an object already: their rows are passed over.
-    committed: Arc<HashSet<u32>>,
-    /// The number of each shard's object: 0, or the number of the retry.
-    retries: Arc<HashMap<u32, u16>>,
+    objects: Arc<Objects>,
     properties: Arc<PlanProperties>,
 }
 
 impl LabelExec {
-    /// An operator over manifest rows. A shard that `retries` does not name is labelled for the first time.
+    /// An operator over planned rows.
     pub fn new(
         input: Arc<dyn ExecutionPlan>,
         labeller: Arc<Labeller>,
-        committed: Arc<HashSet<u32>>,
-        retries: Arc<HashMap<u32, u16>>,
+        objects: Arc<Objects>,
     ) -> Self {
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(shard_report()),
@@ -56,8 +54,7 @@ impl LabelExec {
         Self {
             input,
             labeller,
-            committed,
-            retries,
+            objects,
             properties,
         }
     }
@@ -109,8 +106,7 @@ impl ExecutionPlan for LabelExec {
         Ok(Arc::new(Self::new(
             input,
             Arc::clone(&self.labeller),
-            Arc::clone(&self.committed),
-            Arc::clone(&self.retries),
+            Arc::clone(&self.objects),
         )))
     }
 
@@ -121,21 +117,14 @@ impl ExecutionPlan for LabelExec {
     ) -> Result<SendableRecordBatchStream> {
         let rows = self.input.execute(partition, context)?;
         let labeller = Arc::clone(&self.labeller);
-        let retries = Arc::clone(&self.retries);
         let stop = Arc::clone(&self.labeller.stop);
-        let reports = shards(rows, Arc::clone(&self.committed))
+        let reports = shards(rows, Arc::clone(&self.objects))
             .take_while(move |_| std::future::ready(!stop.load(Ordering::Relaxed)))
             .map(move |shard| {
                 let labeller = Arc::clone(&labeller);
-                let retries = Arc::clone(&retries);
                 async move {
-                    let shard = shard?;
-                    let retry = shard
-                        .first()
-                        .and_then(|i| retries.get(&i.shard))
-                        .copied()
-                        .unwrap_or(0);
-                    labeller.label_shard(shard, retry).await
+                    let (object, images) = shard?;
+                    labeller.label_shard(object, images).await
                 }
             })
             .buffered(SHARDS_IN_FLIGHT)
@@ -150,42 +139,44 @@ impl ExecutionPlan for LabelExec {
     }
 }
 
-/// Manifest rows → the rows of each shard that is not committed.
+/// Planned rows → the rows of each object that is not there.
 fn shards(
     input: SendableRecordBatchStream,
-    committed: Arc<HashSet<u32>>,
-) -> impl Stream<Item = Result<Vec<ImageRef>, LabelError>> + Send {
+    objects: Arc<Objects>,
+) -> impl Stream<Item = Result<(LabelsObject, Vec<ImageRef>), LabelError>> + Send {
     struct State {
         input: SendableRecordBatchStream,
-        committed: Arc<HashSet<u32>>,
-        rows: VecDeque<ImageRef>,
+        objects: Arc<Objects>,
+        rows: VecDeque<(LabelsObject, ImageRef)>,
         ended: bool,
     }
     let state = State {
         input,
-        committed,
+        objects,
         rows: VecDeque::new(),
         ended: false,
     };
     stream::try_unfold(state, |mut state| async move {
         loop {
-            if let Some(first) = state.rows.front() {
-                let shard = first.shard;
-                let next = state.rows.iter().position(|r| r.shard != shard);
+            if let Some((object, _)) = state.rows.front() {
+                let object = *object;
+                let next = state.rows.iter().position(|(o, _)| *o != object);
                 if next.is_some() || state.ended {
                     let end = next.unwrap_or(state.rows.len());
-                    let rows = state.rows.drain(..end).collect();
-                    return Ok(Some((rows, state)));
+                    let rows = state.rows.drain(..end).map(|(_, row)| row).collect();
+                    return Ok(Some(((object, rows), state)));
                 }
             } else if state.ended {
                 return Ok(None);
             }
             match state.input.try_next().await? {
                 Some(batch) => {
-                    let rows = manifest::rows(&live(batch)?)?;
-                    let committed = &state.committed;
-                    let open = rows.into_iter().filter(|r| !committed.contains(&r.shard));
-                    state.rows.extend(open);
+                    let of = state.objects.of(&batch)?.into_iter();
+                    let rows = of.zip(manifest::rows(&batch)?);
+                    let objects = &state.objects;
+                    state
+                        .rows
+                        .extend(rows.filter(|(object, _)| objects.is_open(*object)));
                 }
                 None => state.ended = true,
             }
@@ -193,23 +184,12 @@ fn shards(
     })
 }
 
-/// A batch without the rows of what is gone, which belong to no shard.
-fn live(batch: RecordBatch) -> Result<RecordBatch, DataFusionError> {
-    let shard = batch
-        .column_by_name("shard")
-        .map(|s| arrow::compute::is_not_null(s));
-    match shard {
-        Some(mask) => Ok(arrow::compute::filter_record_batch(&batch, &mask?)?),
-        None => Ok(batch),
-    }
-}
-
 fn figures(report: ShardReport) -> Result<RecordBatch, arrow::error::ArrowError> {
     let count = |n: u64| Arc::new(UInt64Array::from(vec![n]));
     RecordBatch::try_new(
         shard_report(),
         vec![
-            Arc::new(UInt32Array::from(vec![report.shard])),
+            Arc::new(StringArray::from(vec![report.object.to_string()])),
             count(report.rows),
             count(report.labelled),
             count(report.rejected),

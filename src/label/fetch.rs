@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
-use super::LabelError;
 use super::infer::{Fetched, Reject};
 use super::progress::Timings;
+use super::{LabelError, SHARDS_IN_FLIGHT};
 use crate::source::{GROUP_BYTES, ImageRef, Kind, ReadError, ReadErrorKind, Source};
 
 /// Bytes of images that may be in memory between the store and the decoder: 128 MiB.
 pub const IN_FLIGHT_BYTES: u64 = 128 * 1024 * 1024;
+/// Bytes of a shard's containers that are read ahead: three groups, or more of smaller ones.
+const CONTAINER_BYTES_AHEAD: u64 = 3 * GROUP_BYTES;
 /// The semaphore counts in these units, since it counts in u32.
 const UNIT: u64 = 1024;
 /// What an image of unknown size counts as: 1 MiB.
@@ -43,6 +45,17 @@ pub struct Fetcher {
     pub repeated: AtomicU64,
 }
 
+/// A shard, cut into what is fetched together.
+#[derive(Debug)]
+pub struct Groups {
+    /// Its images, in order.
+    pub images: Vec<Vec<ImageRef>>,
+    /// How many groups are fetched side by side.
+    pub ahead: usize,
+    /// What a group counts as at most.
+    pub most_bytes: u64,
+}
+
 /// How one image's reading went: the attempts, and the bytes or the reject.
 type Read = (u16, Result<bytes::Bytes, Reject>);
 
@@ -61,8 +74,33 @@ impl Fetcher {
     }
 
     /// Cuts a shard into what is fetched together: loose objects by batch, so that a batch that holds memory waits for none; neighbours
-    /// in a container as one read gives them.
-    pub fn groups(&self, images: &[ImageRef]) -> Vec<Vec<ImageRef>> {
+    /// in a container as one read gives them. `ahead` is how many batches are on their way.
+    ///
+    /// A batch over containers may hold its first groups while it waits for its last, with another shard's batch beside it. So groups count
+    /// as no more than lets all of these have their share: with batches of 64 images of 5 MB more bytes are in memory than are counted.
+    pub fn groups(&self, images: &[ImageRef], ahead: usize) -> Groups {
+        let of_a_shard = IN_FLIGHT_BYTES / SHARDS_IN_FLIGHT as u64;
+        let cut = self.cut(images);
+        if images.first().is_none_or(|i| i.kind == Kind::Object) {
+            return Groups {
+                images: cut,
+                ahead,
+                most_bytes: of_a_shard,
+            };
+        }
+        let bytes: u64 = cut.iter().map(|group| self.source.span(group)).sum();
+        let average = (bytes / cut.len().max(1) as u64).max(1);
+        let fewest = CONTAINER_BYTES_AHEAD / GROUP_BYTES;
+        let most = (ahead * self.batch) as u64;
+        let side_by_side = (CONTAINER_BYTES_AHEAD / average).min(most).max(fewest);
+        Groups {
+            images: cut,
+            ahead: side_by_side as usize,
+            most_bytes: GROUP_BYTES.min(of_a_shard / (self.batch as u64 + side_by_side + 1)),
+        }
+    }
+
+    fn cut(&self, images: &[ImageRef]) -> Vec<Vec<ImageRef>> {
         let mut groups = Vec::new();
         let mut rest = images;
         while let Some(first) = rest.first() {
@@ -83,11 +121,15 @@ impl Fetcher {
         groups
     }
 
-    /// Fetches a group; one outcome an image, in order.
+    /// Fetches a group that counts as no more than `most_bytes`; one outcome an image, in order.
     ///
     /// # Errors
     /// [`LabelError::Credentials`] alone.
-    pub async fn fetch(&self, images: Vec<ImageRef>) -> Result<Vec<Fetched>, LabelError> {
+    pub async fn fetch(
+        &self,
+        images: Vec<ImageRef>,
+        most_bytes: u64,
+    ) -> Result<Vec<Fetched>, LabelError> {
         let container = images
             .iter()
             .all(|i| i.kind != Kind::Object && i.problem.is_none());
@@ -95,13 +137,12 @@ impl Fetcher {
             Some(_) => 0,
             None => i.size.unwrap_or(UNKNOWN_SIZE),
         };
-        // A batch may wait for its container's next group while it holds one, so these are charged no more than their usual size.
-        let most = if container {
-            GROUP_BYTES
+        let bytes = if container {
+            self.source.span(&images)
         } else {
-            IN_FLIGHT_BYTES
-        };
-        let bytes = images.iter().map(size).sum::<u64>().min(most);
+            images.iter().map(size).sum()
+        }
+        .min(most_bytes);
         // The semaphore is never closed.
         let permit = Arc::clone(&self.budget)
             .acquire_many_owned(bytes.div_ceil(UNIT) as u32)

@@ -1,14 +1,10 @@
 //! A whole label run: listing, what is left to do, the plan, progress, Ctrl-C, summary.
 
-use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use datafusion::arrow::array::{Array, UInt32Array};
-use datafusion::logical_expr::{JoinType, col, lit};
-use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
@@ -16,15 +12,20 @@ use serde::Serialize;
 
 use super::decode::DecodeConfig;
 use super::exec::LabelExec;
+use super::infer::Classifier;
+use super::plan::{self, Plan, Planner};
 use super::progress::Summary;
-use super::{LabelSettings, Labeller, LabellerParts, classifiers, committed};
+use super::selection::OfSelection;
+use super::work::{Search, Work};
+use super::{LabelError, LabelSettings, Labeller, LabellerParts, classifiers};
 use crate::catalog;
 use crate::config::{Config, LabelConfig};
 use crate::dataset;
 use crate::error::Error;
-use crate::manifest::{self, Generation, Refresh};
+use crate::manifest::{self, ManifestError, Refresh};
 use crate::runs::RunRecord;
 use crate::runtime::{Device, Runtime};
+use crate::select::report::SelectionFile;
 use crate::source::Source;
 use crate::store::StorageOptions;
 use crate::teacher::{self, Teacher, TeacherRef};
@@ -39,6 +40,8 @@ pub struct LabelJob {
     pub source: Option<String>,
     /// Which teacher.
     pub teacher: TeacherRef,
+    /// The selection whose images alone are labelled.
+    pub selection: Option<String>,
     /// The rejects alone, instead of what is not labelled yet.
     pub retry_rejects: bool,
     /// Where the model runs.
@@ -53,21 +56,37 @@ pub struct LabelJob {
     pub visible: bool,
 }
 
+/// How often a run plans anew because another process was first with a plan.
+const TRIES: u32 = 10;
+
 /// What a run was asked to do, for its record.
 #[derive(Serialize)]
 struct Settings<'a> {
     retry_rejects: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    selection: Option<&'a str>,
     decode: &'a DecodeConfig,
     label: &'a LabelConfig,
 }
 
-/// Rows to label, as an input of [`LabelExec`].
-struct Work {
-    input: Option<Arc<dyn ExecutionPlan>>,
-    images: u64,
-    shards_before: u64,
-    committed: HashSet<u32>,
-    retries: HashMap<u32, u16>,
+/// What a run needs before it knows what is left to do.
+struct Ready {
+    record: RunRecord,
+    runtime: Runtime,
+    teacher: Teacher,
+    /// NAME@VERSION.
+    name: String,
+    settings: LabelSettings,
+    context: SessionContext,
+    selection: Option<SelectionFile>,
+    part_images: u32,
+}
+
+/// The model on its device.
+struct Model {
+    classifiers: Vec<Box<dyn Classifier>>,
+    batch: usize,
+    device: Device,
 }
 
 impl LabelJob {
@@ -90,13 +109,17 @@ impl LabelJob {
             self.config.manifest.as_ref(),
         );
         let teacher = teacher::get(workspace, &self.teacher).await?;
+        let name = teacher.record.to_string();
+        let selection = self.selection(workspace).await?;
+        if let Some(made) = selection.as_ref().filter(|s| s.is_of_labels_by(&name)) {
+            return Ok(self.nothing_to_do(&name, 0, Some(OfSelection::made_of(made))));
+        }
         // The source is looked at before it is remembered, so that a typing error is not remembered.
         if let Some(url) = &self.source {
             let reading = self.config.source.clone().unwrap_or_default();
             Source::open(url, &self.storage, &reading)?.check().await?;
         }
         let settings = LabelSettings::new(&teacher, &self.config.decode, &self.config.label);
-        let name = teacher.record.to_string();
         settings.check(workspace, &self.dataset, &name).await?;
         let dataset = dataset.await?;
         let read_timeout = Duration::from_secs_f64(self.config.label.read_timeout_s);
@@ -108,64 +131,183 @@ impl LabelJob {
         if !self.retry_rejects {
             self.refresh(workspace, &source, &dataset.manifest).await?;
         }
-        let context = catalog::context(workspace, 1)?;
-        let generations = manifest::generations(workspace, &self.dataset).await?;
-        let work = if self.retry_rejects {
-            self.rejects(workspace, &context, &name).await?
-        } else {
-            self.pending(workspace, &context, &generations, &name)
-                .await?
+        let ready = Ready {
+            record,
+            runtime,
+            teacher,
+            name,
+            settings,
+            context: catalog::context(workspace, 1)?,
+            selection,
+            part_images: dataset.manifest.shard_images,
         };
-        let Some(input) = work.input else {
-            return Ok(self.nothing_to_do(&name, work.shards_before));
+        self.label(workspace, ready, source).await
+    }
+
+    /// The selection, checked to be of this dataset.
+    async fn selection(&self, workspace: &Workspace) -> Result<Option<SelectionFile>, Error> {
+        let Some(id) = &self.selection else {
+            return Ok(None);
         };
-        let (labeller, device) = self
-            .labeller(
-                workspace,
-                source,
-                &teacher,
-                &settings,
-                &runtime,
-                work.images,
-            )
-            .await?;
-        settings.claim(workspace, &self.dataset, &name).await?;
-        let labeller = Arc::new(labeller);
+        let selection = SelectionFile::read(workspace, id).await?;
+        match &selection.input.dataset {
+            Some(of) if *of != self.dataset => Err(LabelError::OtherDataset {
+                selection: id.clone(),
+                of: of.clone(),
+                typed: self.dataset.clone(),
+            }
+            .into()),
+            _ => Ok(Some(selection)),
+        }
+    }
+
+    /// Labels what is left to do.
+    async fn label(
+        &self,
+        workspace: &Workspace,
+        ready: Ready,
+        source: Source,
+    ) -> Result<Summary, Error> {
+        let search = Search {
+            workspace,
+            context: &ready.context,
+            dataset: &self.dataset,
+            teacher: &ready.name,
+        };
+        let (plans, mut work, model) = self.prepare(&ready, search).await?;
+        let of_selection = match &ready.selection {
+            Some(selection) if !self.retry_rejects => {
+                let found = plans.iter().rfind(|p| p.is_for(Some(&selection.id)));
+                found
+                    .and_then(|p| p.chosen.clone())
+                    .map(OfSelection::planned)
+            }
+            _ => None,
+        };
+        let (Some(input), Some(model)) = (work.input.take(), model) else {
+            let summary = self.nothing_to_do(&ready.name, work.shards_before, of_selection);
+            return self.with_unfinished(summary, search, &plans).await;
+        };
+        let (images, shards_before) = (work.images, work.shards_before);
+        let parts = LabellerParts {
+            workspace: workspace.clone(),
+            dataset: &self.dataset,
+            source,
+            teacher: &ready.teacher,
+            config: &self.config,
+            settings: &ready.settings,
+            total: images,
+            visible: self.visible,
+        };
+        let labeller = Arc::new(Labeller::new(parts, model.classifiers, model.batch));
         let plan: Arc<dyn ExecutionPlan> = Arc::new(LabelExec::new(
             input,
             Arc::clone(&labeller),
-            Arc::new(work.committed),
-            Arc::new(work.retries),
+            Arc::new(work.objects),
         ));
-        let executed = self.execute(&context, &plan, &labeller).await;
+        let executed = self.execute(&ready.context, &plan, &labeller).await;
         let progress = &labeller.progress;
         let seconds = progress.seconds();
         let time = progress.split();
         let summary = Summary {
             dataset: self.dataset.clone(),
-            teacher: name,
-            device: device.to_string(),
-            images: work.images,
+            teacher: ready.name.clone(),
+            selection: of_selection,
+            device: model.device.to_string(),
+            images,
             labelled: progress.counters.labelled.load(Ordering::Relaxed),
             rejected: progress.counters.rejected.load(Ordering::Relaxed),
             elsewhere: progress.counters.elsewhere.load(Ordering::Relaxed),
             repeated_reads: labeller.fetcher.repeated.load(Ordering::Relaxed),
             shards: progress.counters.shards.load(Ordering::Relaxed),
-            shards_before: work.shards_before,
+            shards_before,
             seconds,
             images_per_second: progress.done() as f64 / seconds.max(1e-9),
             time,
             bottleneck: time.bottleneck(),
             interrupted: *executed.as_ref().unwrap_or(&false),
         };
+        let record = ready.record.clone();
         let record = record.labelled(&summary, executed.as_ref().err());
         let settings = Settings {
             retry_rejects: self.retry_rejects,
+            selection: self.selection.as_deref(),
             decode: &self.config.decode,
             label: &self.config.label,
         };
         record.end(workspace, &settings).await;
-        executed.map(|_| summary)
+        if executed? {
+            return Ok(summary);
+        }
+        self.with_unfinished(summary, search, &plans).await
+    }
+
+    /// Plans, finds what is left to do, and where anything is loads the model; then, when nothing can fail any more that a run needs to begin, makes a
+    /// new plan visible.
+    async fn prepare(
+        &self,
+        ready: &Ready,
+        search: Search<'_>,
+    ) -> Result<(Vec<Plan>, Work, Option<Model>), Error> {
+        if self.retry_rejects {
+            let work = search.rejects(ready.selection.as_ref()).await?;
+            let model = self.model(&work, ready, search.workspace).await?;
+            return Ok((Vec::new(), work, model));
+        }
+        let id = ready.selection.as_ref().map(|s| s.id.as_str());
+        for _ in 0..TRIES {
+            let generations = manifest::generations(search.workspace, &self.dataset).await?;
+            let there = plan::plans(search.workspace, &self.dataset, &ready.name).await?;
+            let planner = Planner {
+                workspace: search.workspace,
+                dataset: &self.dataset,
+                teacher: &ready.name,
+                generations: &generations,
+                part_images: ready.part_images,
+            };
+            let known = there.len();
+            let plans = match &ready.selection {
+                None => planner.everything(there).await?,
+                Some(selection) => {
+                    let finding = format!("finding the images of selection {}", selection.id);
+                    self.spinning(&finding, planner.selection(there, selection))
+                        .await?
+                }
+            };
+            // Who labels everything finishes what was begun of selections as well.
+            let mine = |p: &Plan| id.is_none() || p.is_for(id);
+            let work = search.pending(&generations, &plans, mine).await?;
+            let model = self.model(&work, ready, search.workspace).await?;
+            let mut visible = true;
+            for new in &plans[known..] {
+                visible = visible && planner.commit(new).await?;
+            }
+            if visible {
+                return Ok((plans, work, model));
+            }
+        }
+        Err(ManifestError::Busy {
+            dataset: self.dataset.clone(),
+        }
+        .into())
+    }
+
+    /// Adds to the summary of a selection's labelling whose images were left to other plans that are not done.
+    async fn with_unfinished(
+        &self,
+        mut summary: Summary,
+        search: Search<'_>,
+        plans: &[Plan],
+    ) -> Result<Summary, Error> {
+        if let Some(of) = &mut summary.selection {
+            for (number, images) in search.elsewhere(&of.id, plans).await? {
+                let theirs = plans.iter().find(|p| p.number == number);
+                let selection = theirs.and_then(|p| p.chosen.as_ref());
+                of.unfinished += images;
+                of.others.push(selection.map(|c| c.selection.clone()));
+            }
+        }
+        Ok(summary)
     }
 
     /// Brings the manifest up to date with the bucket.
@@ -175,11 +317,7 @@ impl LabelJob {
         source: &Source,
         config: &manifest::ManifestConfig,
     ) -> Result<(), Error> {
-        let spinner = self.visible.then(|| {
-            let spinner = indicatif::ProgressBar::new_spinner();
-            spinner.enable_steady_tick(std::time::Duration::from_millis(200));
-            spinner
-        });
+        let spinner = self.spinner();
         let show = |listed: u64| {
             if let Some(spinner) = &spinner {
                 spinner.set_message(format!("listing: {listed} images"));
@@ -213,161 +351,57 @@ impl LabelJob {
         Ok(())
     }
 
-    /// The shards without an object: a scan of each generation that has any, from its first such shard on.
-    async fn pending(
-        &self,
-        workspace: &Workspace,
-        context: &SessionContext,
-        generations: &[Generation],
-        teacher: &str,
-    ) -> Result<Work, Error> {
-        let committed: HashSet<u32> = committed(workspace, &self.dataset, teacher)
-            .await?
-            .into_keys()
-            .collect();
-        let mut inputs = Vec::new();
-        let mut images = 0;
-        for g in generations {
-            let shards = g.first_shard..g.first_shard + g.shards;
-            let Some(first) = shards.clone().find(|s| !committed.contains(s)) else {
-                continue;
-            };
-            let rows = catalog::generation(workspace, context, &self.dataset, g)?
-                .filter(col("shard").gt_eq(lit(first)))
-                .map_err(catalog::CatalogError::from)?;
-            images += self.count(rows.clone(), &committed).await?;
-            inputs.push(plan(rows).await?);
-        }
-        let input = match inputs.len() {
-            0 => None,
-            1 => inputs.pop(),
-            _ => Some(UnionExec::try_new(inputs).map_err(catalog::CatalogError::from)?),
-        };
-        Ok(Work {
-            input,
-            images,
-            shards_before: committed.len() as u64,
-            committed,
-            retries: HashMap::new(),
+    fn spinner(&self) -> Option<indicatif::ProgressBar> {
+        self.visible.then(|| {
+            let spinner = indicatif::ProgressBar::new_spinner();
+            spinner.enable_steady_tick(Duration::from_millis(200));
+            spinner
         })
     }
 
-    /// How many of the rows lie in shards that are not committed: only the column `shard` is read.
-    async fn count(
-        &self,
-        rows: datafusion::dataframe::DataFrame,
-        committed: &HashSet<u32>,
-    ) -> Result<u64, Error> {
-        let engine = catalog::CatalogError::from;
-        let shards = rows.select(vec![col("shard")]).map_err(engine)?;
-        let mut stream = shards.execute_stream().await.map_err(engine)?;
-        let mut count = 0;
-        while let Some(batch) = stream.try_next().await.map_err(engine)? {
-            if let Some(shards) = batch.column(0).as_any().downcast_ref::<UInt32Array>() {
-                let pending = |s: Option<u32>| s.is_some_and(|s| !committed.contains(&s));
-                count += shards.iter().filter(|s| pending(*s)).count() as u64;
-            }
+    async fn spinning<T>(&self, text: &str, work: impl Future<Output = T>) -> T {
+        let spinner = self.spinner();
+        if let Some(spinner) = &spinner {
+            spinner.set_message(text.to_owned());
         }
-        Ok(count)
+        let done = work.await;
+        if let Some(spinner) = &spinner {
+            spinner.finish_and_clear();
+        }
+        done
     }
 
-    /// The manifest rows of the rejects, by shard and row, each shard with the number of its next retry.
-    async fn rejects(
+    /// Loads the model and claims the settings, where there is anything to do.
+    async fn model(
         &self,
+        work: &Work,
+        ready: &Ready,
         workspace: &Workspace,
-        context: &SessionContext,
-        teacher: &str,
-    ) -> Result<Work, Error> {
-        let committed = committed(workspace, &self.dataset, teacher).await?;
-        catalog::register(workspace, context).await?;
-        let engine = catalog::CatalogError::from;
-        let this = col("dataset").eq(lit(self.dataset.as_str()));
-        let rejects = context
-            .table("rejects")
-            .await
-            .map_err(engine)?
-            .filter(this.clone().and(col("teacher").eq(lit(teacher))))
-            .and_then(|frame| {
-                frame.select(vec![
-                    col("key").alias("rejected_key"),
-                    col("shard").alias("rejected_shard"),
-                ])
-            })
-            .map_err(engine)?;
-        let columns: Vec<_> = manifest::schema()
-            .fields()
-            .iter()
-            .map(|f| col(f.name()))
-            .collect();
-        let rows = context
-            .table("manifest")
-            .await
-            .map_err(engine)?
-            .filter(this)
-            .and_then(|manifest| {
-                // The side that a hash join holds in memory is its left one: the rejects are few.
-                rejects.join(
-                    manifest,
-                    JoinType::RightSemi,
-                    &["rejected_key", "rejected_shard"],
-                    &["key", "shard"],
-                    None,
-                )
-            })
-            .and_then(|frame| frame.select(columns))
-            .and_then(|frame| {
-                frame.sort(vec![
-                    col("shard").sort(true, false),
-                    col("row").sort(true, false),
-                ])
-            })
-            .map_err(engine)?;
-        let images = rows.clone().count().await.map_err(engine)? as u64;
-        Ok(Work {
-            input: if images == 0 {
-                None
-            } else {
-                Some(plan(rows).await?)
-            },
-            images,
-            shards_before: committed.len() as u64,
-            committed: HashSet::new(),
-            retries: committed
-                .into_iter()
-                .map(|(shard, retry)| (shard, retry + 1))
-                .collect(),
-        })
-    }
-
-    /// Loads the runtime and the model, and starts the workers.
-    async fn labeller(
-        &self,
-        workspace: &Workspace,
-        source: Source,
-        teacher: &Teacher,
-        settings: &LabelSettings,
-        runtime: &Runtime,
-        images: u64,
-    ) -> Result<(Labeller, Device), Error> {
-        let (device, why) = runtime.resolve(self.device);
+    ) -> Result<Option<Model>, Error> {
+        if work.input.is_none() {
+            return Ok(None);
+        }
+        let (device, why) = ready.runtime.resolve(self.device);
         if self.device == Device::Auto {
             self.note(&format!("device {device}: {why}"));
         }
-        let model = teacher.model(workspace).await?;
-        let (classifiers, batch) =
-            classifiers(runtime, device, &model, teacher, &self.config.label)?;
-        drop(model);
-        let parts = LabellerParts {
-            workspace: workspace.clone(),
-            dataset: &self.dataset,
-            source,
-            teacher,
-            config: &self.config,
-            settings,
-            total: images,
-            visible: self.visible,
-        };
-        Ok((Labeller::new(parts, classifiers, batch), device))
+        let bytes = ready.teacher.model(workspace).await?;
+        let (classifiers, batch) = classifiers(
+            &ready.runtime,
+            device,
+            &bytes,
+            &ready.teacher,
+            &self.config.label,
+        )?;
+        ready
+            .settings
+            .claim(workspace, &self.dataset, &ready.name)
+            .await?;
+        Ok(Some(Model {
+            classifiers,
+            batch,
+            device,
+        }))
     }
 
     /// Runs the plan's partitions one after the other; `true` where Ctrl-C ended it early.
@@ -381,11 +415,11 @@ impl LabelJob {
             for partition in 0..plan.output_partitioning().partition_count() {
                 let mut reports = plan
                     .execute(partition, context.task_ctx())
-                    .map_err(super::LabelError::from)?;
+                    .map_err(LabelError::from)?;
                 while reports
                     .try_next()
                     .await
-                    .map_err(super::LabelError::from)?
+                    .map_err(LabelError::from)?
                     .is_some()
                 {}
             }
@@ -409,7 +443,12 @@ impl LabelJob {
         outcome.map(|()| labeller.stop.load(Ordering::Relaxed) && labeller.progress.left() > 0)
     }
 
-    fn nothing_to_do(&self, teacher: &str, shards_before: u64) -> Summary {
+    fn nothing_to_do(
+        &self,
+        teacher: &str,
+        shards_before: u64,
+        selection: Option<OfSelection>,
+    ) -> Summary {
         let idle = super::progress::Split {
             fetch: 0.0,
             decode: 0.0,
@@ -419,6 +458,7 @@ impl LabelJob {
         Summary {
             dataset: self.dataset.clone(),
             teacher: teacher.to_owned(),
+            selection,
             device: "none".into(),
             images: 0,
             labelled: 0,
@@ -442,11 +482,4 @@ impl LabelJob {
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
-}
-
-async fn plan(rows: datafusion::dataframe::DataFrame) -> Result<Arc<dyn ExecutionPlan>, Error> {
-    Ok(rows
-        .create_physical_plan()
-        .await
-        .map_err(catalog::CatalogError::from)?)
 }

@@ -1,6 +1,7 @@
 //! Manifest → fetch → decode → infer → labels and rejects: the main job, on one screen.
 //!
 //! ```text
+//! plan.rs, work.rs              who labels which rows, and what of it is left to do
 //! LabelExec (exec.rs)           a shard's manifest rows come in, a row of figures goes out
 //!   └─ Labeller::label_shard    per shard, in manifest order
 //!        fetch.rs               neighbours in groups, retries, 128 MiB in flight
@@ -8,7 +9,8 @@
 //!        soft_label.rs          outputs → probabilities, confidence, margin, entropy
 //!        commit.rs              rows → Parquet → one create-only put
 //! ```
-//! Which batch an image falls in follows from the manifest alone, so that a killed run, started again, gives the same bytes.
+//! Which batch an image falls in follows from the manifest alone, so that a killed run, started again, gives the same bytes. Of a selection's
+//! images its parts are the shards, and its plan the manifest.
 
 pub mod commit;
 pub mod decode;
@@ -17,14 +19,17 @@ pub mod fetch;
 pub mod fingerprint;
 pub mod infer;
 pub mod job;
+pub mod plan;
 pub mod preprocess;
 pub mod progress;
+pub mod selection;
 pub mod soft_label;
+pub mod work;
 
 mod format;
 mod jpeg;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -33,7 +38,7 @@ use datafusion::error::DataFusionError;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use self::commit::{ShardWriter, Storage, object_name, parse_object_name};
+use self::commit::{LabelsObject, ObjectWriter, Row, Storage};
 use self::decode::DecodeConfig;
 use self::fetch::Fetcher;
 use self::fingerprint::GRADIENT_HASH;
@@ -42,7 +47,7 @@ use self::progress::{Progress, Timings};
 use crate::config::{Config, DEFAULT_CPU_BATCH, DEFAULT_CUDA_BATCH, LabelConfig};
 use crate::runtime::{Device, Runtime, RuntimeError};
 use crate::schema::Encoding;
-use crate::source::{ImageRef, Kind, Source};
+use crate::source::{ImageRef, Source};
 use crate::store::{Created, StoreError};
 use crate::teacher::model::OrtClassifier;
 use crate::teacher::{Teacher, TeacherError};
@@ -50,8 +55,6 @@ use crate::workspace::{Workspace, WorkspaceError, to_json};
 
 /// Shards that are worked on side by side: the next one's images arrive while the last one's batches are finished.
 pub const SHARDS_IN_FLIGHT: usize = 2;
-/// Groups of a tar or a Parquet file (at most 8 MiB each) that are read ahead.
-const CONTAINER_GROUPS_AHEAD: usize = 3;
 
 /// What can go wrong with the label stage as a whole. What goes wrong with one image is a [`infer::Reject`].
 #[derive(Debug, thiserror::Error)]
@@ -84,21 +87,47 @@ pub enum LabelError {
     /// The teacher.
     #[error(transparent)]
     Teacher(#[from] TeacherError),
-    /// A shard's object cannot be encoded.
-    #[error("cannot encode shard {shard}: {source}")]
+    /// The selection is another dataset's.
+    #[error("selection `{selection}` is of dataset `{of}`, not `{typed}`")]
+    OtherDataset {
+        /// The selection.
+        selection: String,
+        /// Its dataset.
+        of: String,
+        /// The dataset as typed.
+        typed: String,
+    },
+    /// Images of a selection that other labels, begun before, are to have.
+    #[error(
+        "{images} images of selection `{selection}` are not labelled by {teacher} yet: they belong to its labels of {others}, which are not finished"
+    )]
+    Unfinished {
+        /// The selection.
+        selection: String,
+        /// NAME@VERSION.
+        teacher: String,
+        /// How many.
+        images: u64,
+        /// Whose they are.
+        others: String,
+        /// The flags that finish them.
+        finish: String,
+    },
+    /// An object cannot be encoded.
+    #[error("cannot encode `{object}`: {source}")]
     Encode {
-        /// The shard.
-        shard: u32,
+        /// The object.
+        object: LabelsObject,
         /// Parquet's words.
         source: parquet::errors::ParquetError,
     },
     /// Fewer or more outcomes than rows: nothing is committed, since labels could stand beside the wrong keys.
     #[error(
-        "shard {shard} gave {rows} outcomes for {expected} images; this is a defect, please report it"
+        "`{object}` has {rows} outcomes for {expected} images; this is a defect, please report it"
     )]
     Shifted {
-        /// The shard.
-        shard: u32,
+        /// The object.
+        object: LabelsObject,
         /// Outcomes.
         rows: u64,
         /// Images.
@@ -135,6 +164,10 @@ impl LabelError {
         match self {
             Self::Credentials { .. } => Some("what was committed stays; renew the credentials and run the same command again".into()),
             Self::OtherSettings { .. } => Some("use the settings of the labels that are there, or add the teacher under another name to label with others".into()),
+            Self::OtherDataset { of, .. } => Some(format!("give --dataset {of}, or another selection")),
+            Self::Unfinished { finish, .. } => Some(format!(
+                "finish them with `understudy label {finish}`; or add the teacher under another name, to label the selection apart"
+            )),
             Self::Runtime(e) => e.hint(),
             Self::Teacher(e) => e.hint(),
             Self::Manifest(e) => e.hint(),
@@ -239,7 +272,7 @@ pub fn folder(dataset: &str, teacher: &str) -> String {
     format!("labels/dataset={dataset}/teacher={teacher}")
 }
 
-/// The committed objects: for each shard the highest retry.
+/// The labels objects that are there.
 ///
 /// # Errors
 /// The store's.
@@ -247,29 +280,19 @@ pub async fn committed(
     workspace: &Workspace,
     dataset: &str,
     teacher: &str,
-) -> Result<HashMap<u32, u16>, WorkspaceError> {
-    let path = workspace.path(&folder(dataset, teacher));
-    let url = workspace.at.key(&path);
-    let mut shards = HashMap::new();
-    let mut listing = workspace.at.store.list(Some(&path));
-    while let Some(meta) = listing
-        .try_next()
-        .await
-        .map_err(|e| StoreError::from_object_store("list", url.clone(), &e))?
-    {
-        if let Some((shard, retry)) = meta.location.filename().and_then(parse_object_name) {
-            let highest = shards.entry(shard).or_insert(retry);
-            *highest = retry.max(*highest);
-        }
-    }
-    Ok(shards)
+) -> Result<HashSet<LabelsObject>, WorkspaceError> {
+    let names = workspace.names(&folder(dataset, teacher)).await?;
+    Ok(names
+        .iter()
+        .filter_map(|n| LabelsObject::parse(n))
+        .collect())
 }
 
-/// What became of a shard.
+/// What became of an object's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardReport {
-    /// Its number.
-    pub shard: u32,
+    /// The object.
+    pub object: LabelsObject,
     /// Its rows.
     pub rows: u64,
     /// Rows with a label.
@@ -385,26 +408,21 @@ impl Labeller {
         }
     }
 
-    /// Labels the rows of one shard and commits them.
+    /// Labels the rows of one object and commits them.
     ///
     /// # Errors
-    /// [`LabelError`]; nothing of the shard is visible then.
+    /// [`LabelError`]; nothing of the object is visible then.
     pub async fn label_shard(
         &self,
+        object: LabelsObject,
         images: Vec<ImageRef>,
-        retry: u16,
     ) -> Result<ShardReport, LabelError> {
-        let shard = images.first().map_or(0, |i| i.shard);
-        let place = format!(
-            "{}/{}",
-            folder(&self.dataset, &self.teacher),
-            object_name(shard, retry)
-        );
+        let place = format!("{}/{object}", folder(&self.dataset, &self.teacher));
         if self.workspace.exists(&place).await? {
             // Another process was here since this run began.
             self.progress.count_elsewhere(images.len() as u64);
             return Ok(ShardReport {
-                shard,
+                object,
                 rows: images.len() as u64,
                 labelled: 0,
                 rejected: 0,
@@ -412,18 +430,17 @@ impl Labeller {
                 outcome: "there",
             });
         }
-        let encode = |source| LabelError::Encode { shard, source };
+        let encode = |source| LabelError::Encode { object, source };
         let mut writer =
-            ShardWriter::new(self.storage, shard, retry, &self.metadata).map_err(encode)?;
+            ObjectWriter::new(self.storage, object.retry(), &self.metadata).map_err(encode)?;
         let ahead = self.batches_ahead();
-        let groups_ahead = match images.first().map(|i| i.kind) {
-            Some(Kind::Object) | None => ahead,
-            Some(Kind::Tar | Kind::Parquet) => CONTAINER_GROUPS_AHEAD,
-        };
         let expected = images.len() as u64;
-        let keys: Vec<String> = images.iter().map(|i| i.key.clone()).collect();
-        let fetched = stream::iter(self.fetcher.groups(&images))
-            .map(|group| self.fetcher.fetch(group))
+        let groups = self.fetcher.groups(&images, ahead);
+        let groups_ahead = groups.ahead;
+        let most = groups.most_bytes;
+        let places: Vec<(String, u32)> = images.into_iter().map(|i| (i.key, i.shard)).collect();
+        let fetched = stream::iter(groups.images)
+            .map(|group| self.fetcher.fetch(group, most))
             .buffered(groups_ahead)
             .map_ok(|group| stream::iter(group.into_iter().map(Ok::<_, LabelError>)))
             .try_flatten();
@@ -439,20 +456,25 @@ impl Labeller {
             })
             .buffered(ahead);
         let mut outcomes = std::pin::pin!(outcomes);
-        let mut keys = keys.into_iter();
+        let mut places = places.into_iter();
         let (mut rows, mut labelled) = (0, 0);
         while let Some(batch) = outcomes.try_next().await? {
             let writing = Instant::now();
-            for (outcome, key) in batch.into_iter().zip(&mut keys) {
+            for (outcome, (key, shard)) in batch.into_iter().zip(&mut places) {
                 rows += 1;
                 labelled += u64::from(outcome.label.is_ok());
-                writer.push(key, outcome).map_err(encode)?;
+                let row = Row {
+                    key,
+                    shard,
+                    outcome,
+                };
+                writer.push(row).map_err(encode)?;
             }
             self.progress.timings.write.add(writing.elapsed());
         }
         if rows != expected {
             return Err(LabelError::Shifted {
-                shard,
+                object,
                 rows,
                 expected,
             });
@@ -467,7 +489,7 @@ impl Labeller {
             .shards
             .fetch_add(1, Ordering::Relaxed);
         Ok(ShardReport {
-            shard,
+            object,
             rows,
             labelled,
             rejected: rows - labelled,

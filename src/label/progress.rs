@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::selection::OfSelection;
+
 /// How often a JSON line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// How often the bar is drawn anew.
@@ -95,6 +97,9 @@ pub struct Summary {
     pub dataset: String,
     /// NAME@VERSION.
     pub teacher: String,
+    /// Where a selection's images alone were labelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selection: Option<OfSelection>,
     /// Where the model ran.
     pub device: String,
     /// Images of the manifest's newest state that this run had to do.

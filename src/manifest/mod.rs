@@ -5,9 +5,12 @@
 //! generation. Shard numbers never restart, a shard never spans containers, and nothing is overwritten. In memory are one window of each
 //! side of the merge and the keys of one changed container.
 
+mod marks;
 mod merge;
+mod resolve;
 mod rows;
 mod sort;
+mod subset;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +21,11 @@ use crate::source::{Source, SourceError};
 use crate::store::Created;
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 
+pub(crate) use rows::upload;
 pub use rows::{rows, schema};
+pub(crate) use sort::context;
+pub use subset::{Found, Keys, plan_schema};
+pub(crate) use subset::{Wanted, choose, rest};
 
 /// Images a shard: some 10 s of work for 2 cores, and 4 MB of labels with 1,000 classes in half precision.
 pub const DEFAULT_SHARD_IMAGES: u32 = 2048;

@@ -121,14 +121,13 @@ impl Status {
     }
 }
 
-/// Writes the rows of a generation to a temporary file, a batch at a time.
-pub(super) struct Writer {
+/// Manifest rows on their way into a temporary file.
+pub(super) struct Sheet {
     parquet: ArrowWriter<NamedTempFile>,
-    pending: Vec<(ImageRef, Status)>,
 }
 
-impl Writer {
-    pub(super) fn new() -> Result<Self, ManifestError> {
+impl Sheet {
+    pub(super) fn new(schema: SchemaRef) -> Result<Self, ManifestError> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
             .set_created_by(format!("understudy {}", env!("CARGO_PKG_VERSION")))
@@ -136,7 +135,41 @@ impl Writer {
             .build();
         let file = NamedTempFile::with_prefix("understudy-manifest-")?;
         Ok(Self {
-            parquet: ArrowWriter::try_new(file, schema(), Some(properties))?,
+            parquet: ArrowWriter::try_new(file, schema, Some(properties))?,
+        })
+    }
+
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), ManifestError> {
+        Ok(self.parquet.write(batch)?)
+    }
+
+    /// The file, and 16 hexadecimal digits of its content's hash.
+    pub(super) fn finish(self) -> Result<(NamedTempFile, String), ManifestError> {
+        let file = self.parquet.into_inner()?;
+        let mut hash = Sha256::new();
+        let mut reader = File::open(file.path())?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = reader.read(&mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            hash.update(&buffer[..n]);
+        }
+        Ok((file, hex(&hash.finalize()[..8])))
+    }
+}
+
+/// Writes the rows of a generation, a batch at a time.
+pub(super) struct Writer {
+    sheet: Sheet,
+    pending: Vec<(ImageRef, Status)>,
+}
+
+impl Writer {
+    pub(super) fn new() -> Result<Self, ManifestError> {
+        Ok(Self {
+            sheet: Sheet::new(schema())?,
             pending: Vec::with_capacity(BATCH),
         })
     }
@@ -151,27 +184,16 @@ impl Writer {
 
     fn flush(&mut self) -> Result<(), ManifestError> {
         if !self.pending.is_empty() {
-            self.parquet.write(&batch(&self.pending)?)?;
+            self.sheet.write(&batch(&self.pending)?)?;
             self.pending.clear();
         }
         Ok(())
     }
 
-    /// The file, and 16 hexadecimal digits of its content's hash.
+    /// As [`Sheet::finish`].
     pub(super) fn finish(mut self) -> Result<(NamedTempFile, String), ManifestError> {
         self.flush()?;
-        let file = self.parquet.into_inner()?;
-        let mut hash = Sha256::new();
-        let mut reader = File::open(file.path())?;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let n = reader.read(&mut buffer)?;
-            if n == 0 {
-                break;
-            }
-            hash.update(&buffer[..n]);
-        }
-        Ok((file, hex(&hash.finalize()[..8])))
+        self.sheet.finish()
     }
 }
 
@@ -220,8 +242,8 @@ fn batch(rows: &[(ImageRef, Status)]) -> Result<RecordBatch, parquet::errors::Pa
     )?)
 }
 
-/// Uploads a generation's file. Its name holds its hash, so that a second upload of the same name has the same bytes.
-pub(super) async fn upload(
+/// Uploads a generation's or a plan's file. Its name holds its hash, so that a second upload of the same name has the same bytes.
+pub(crate) async fn upload(
     workspace: &Workspace,
     relative: &str,
     file: &NamedTempFile,

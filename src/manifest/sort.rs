@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringBuilder, UInt64Builder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use datafusion::catalog::streaming::StreamingTable;
+use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -30,7 +31,7 @@ const BATCH: usize = 4096;
 pub(super) type Skipped = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// A context whose sorts are bounded in memory.
-pub(super) fn context() -> Result<SessionContext, DataFusionError> {
+pub(crate) fn context() -> Result<SessionContext, DataFusionError> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(SORT_MEMORY)))
         .build_arc()?;
@@ -46,16 +47,25 @@ pub(super) async fn sorted(
     listing: BoxStream<'static, Result<Listed, SourceError>>,
     skipped: &Skipped,
 ) -> Result<BoxStream<'static, Result<ListedObject, ManifestError>>, ManifestError> {
-    let context = context()?;
-    let table = StreamingTable::try_new(
-        schema(),
-        vec![Arc::new(Listing {
-            schema: schema(),
-            stream: Mutex::new(Some((listing, Arc::clone(skipped)))),
-        })],
-    )?;
-    let batches = context
-        .read_table(Arc::new(table))?
+    let skipped = Arc::clone(skipped);
+    let batches = listing
+        .try_filter_map(move |listed| {
+            let object = match listed {
+                Listed::Object(object) => Some(object),
+                Listed::Skipped { why } => {
+                    let mut counts = skipped.lock().unwrap_or_else(PoisonError::into_inner);
+                    *counts.entry(why).or_insert(0) += 1;
+                    None
+                }
+            };
+            futures::future::ready(Ok(object))
+        })
+        .try_chunks(BATCH)
+        .map(|chunk| {
+            let chunk = chunk.map_err(|e| DataFusionError::External(Box::new(e.1)))?;
+            columns(&chunk)
+        });
+    let batches = once(&context()?, schema(), batches.boxed())?
         .sort(vec![col("path").sort(true, false)])?
         .execute_stream()
         .await?;
@@ -119,56 +129,47 @@ fn objects(batch: &RecordBatch) -> Vec<ListedObject> {
         .collect()
 }
 
-/// A listing that has not been read yet, and where its skipped names are counted.
-type Once = (BoxStream<'static, Result<Listed, SourceError>>, Skipped);
-
-/// A listing as a partition of a table; it can be read once.
-struct Listing {
+/// Batches that come from elsewhere, as a table that can be read once.
+pub(super) fn once(
+    context: &SessionContext,
     schema: SchemaRef,
-    stream: Mutex<Option<Once>>,
+    batches: Batches,
+) -> Result<DataFrame, DataFusionError> {
+    let partition = Once {
+        schema: Arc::clone(&schema),
+        batches: Mutex::new(Some(batches)),
+    };
+    let table = StreamingTable::try_new(schema, vec![Arc::new(partition)])?;
+    context.read_table(Arc::new(table))
 }
 
-impl fmt::Debug for Listing {
+/// What [`once`] reads.
+pub(super) type Batches = BoxStream<'static, Result<RecordBatch, DataFusionError>>;
+
+struct Once {
+    schema: SchemaRef,
+    batches: Mutex<Option<Batches>>,
+}
+
+impl fmt::Debug for Once {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Listing")
+        f.write_str("Once")
     }
 }
 
-impl PartitionStream for Listing {
+impl PartitionStream for Once {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let taken = self
-            .stream
+            .batches
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let batches = match taken {
-            None => stream::once(async {
-                Err(DataFusionError::Internal("a listing is read once".into()))
-            })
-            .boxed(),
-            Some((listing, skipped)) => listing
-                .try_filter_map(move |listed| {
-                    let object = match listed {
-                        Listed::Object(object) => Some(object),
-                        Listed::Skipped { why } => {
-                            let mut counts = skipped.lock().unwrap_or_else(PoisonError::into_inner);
-                            *counts.entry(why).or_insert(0) += 1;
-                            None
-                        }
-                    };
-                    futures::future::ready(Ok(object))
-                })
-                .try_chunks(BATCH)
-                .map(|chunk| {
-                    let chunk = chunk.map_err(|e| DataFusionError::External(Box::new(e.1)))?;
-                    columns(&chunk)
-                })
-                .boxed(),
-        };
+        let again = || Err(DataFusionError::Internal("it is read once".into()));
+        let batches = taken.unwrap_or_else(|| stream::once(async move { again() }).boxed());
         Box::pin(RecordBatchStreamAdapter::new(
             Arc::clone(&self.schema),
             batches,

@@ -159,7 +159,7 @@ impl ReportJob {
         let picked = strips::pick(&file, &self.classes)?;
         let context = catalog::open(workspace, catalog::QUERY_MEMORY).await?;
         // Of rejects and of single keys only the rows that a filter leaves are read whole.
-        catalog::read_lazily(&context, true, false);
+        catalog::read_lazily(&context, true);
         let figures = Figures::collect(workspace, &context, file, picked).await?;
         let decode = figures.chooser().and_then(|t| t.settings.as_ref());
         let turned = decode.is_some_and(|s: &LabelSettings| s.exif_orientation);

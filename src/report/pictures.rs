@@ -19,7 +19,7 @@ use super::ReportError;
 use super::figures::{Figures, known};
 use crate::catalog::CatalogError;
 use crate::label::decode::{DEFAULT_MAX_BYTES, DecodeConfig, decode};
-use crate::label::fetch::Fetcher;
+use crate::label::fetch::{Fetcher, IN_FLIGHT_BYTES};
 use crate::label::infer::Fetched;
 use crate::label::progress::Timings;
 use crate::manifest;
@@ -189,7 +189,7 @@ impl Reader {
     }
 
     async fn read(&self, image: ImageRef) -> Picture {
-        let fetched = match self.fetcher.fetch(vec![image]).await {
+        let fetched = match self.fetcher.fetch(vec![image], IN_FLIGHT_BYTES).await {
             Ok(mut one) => one.pop(),
             // The label stage would stop here; a page only lacks its pictures.
             Err(e) => {

@@ -20,6 +20,7 @@ use super::SelectError;
 use super::report::InputRecord;
 use crate::catalog::{self, CatalogError};
 use crate::label;
+use crate::manifest;
 use crate::store::{self, Opened, StorageOptions, StoreError};
 use crate::teacher::{self, Teacher, TeacherRef};
 use crate::workspace::Workspace;
@@ -74,6 +75,9 @@ impl Labels {
                     None => None,
                 };
                 let chooser = filtering.as_ref().unwrap_or(&labelling);
+                // Before the labels are looked at: what changes meanwhile counts as changed later.
+                let generations = manifest::generations(workspace, dataset).await;
+                let generations = generations.map_err(CatalogError::from)?;
                 let mut hash = Sha256::new();
                 let mut files = 0;
                 let mut of = async |teacher: &Teacher| {
@@ -112,6 +116,7 @@ impl Labels {
                         teacher: Some(labelling.record.to_string()),
                         filter_teacher: filtering.map(|f| f.record.to_string()),
                         labels: None,
+                        generation: generations.last().map(|g| g.generation),
                         files,
                         sha256: teacher::config::hex(&hash.finalize()),
                     },
@@ -194,6 +199,7 @@ async fn foreign(
             teacher: None,
             filter_teacher: None,
             labels: Some(pattern.to_owned()),
+            generation: None,
             files: found.len() as u64,
             sha256: teacher::config::hex(&hash.finalize()),
         },

@@ -28,6 +28,8 @@ use crate::workspace::{Workspace, WorkspaceError, to_json};
 
 /// Partitions of every query, whatever the number of threads: how rows fall into parts is then the same everywhere.
 const PARTITIONS: usize = 8;
+/// Chosen rows that are held in memory while another teacher's soft labels are joined to them: at some 200 bytes a row 100 MB.
+const HELD_ROWS: u64 = 500_000;
 /// How many unlabelled keys are named.
 const EXAMPLES: usize = 10;
 
@@ -96,11 +98,8 @@ impl SelectJob {
         let queries = Queries::read(self.queries.as_deref())?;
         let context = catalog::selection_context(workspace, PARTITIONS)?;
         let mut input = self.labels.open(workspace, &self.storage, &context).await?;
-        let (lazily, sort_joins) = (
-            input.soft && self.config.targets == Targets::Soft,
-            input.targets.is_some(),
-        );
-        catalog::read_lazily(&context, lazily, sort_joins);
+        let lazily = input.soft && self.config.targets == Targets::Soft;
+        catalog::read_lazily(&context, lazily);
         let mut hash = Sha256::new();
         hash.update(&input.record.sha256);
         queries.all.values().for_each(|text| hash.update(text));
@@ -110,7 +109,6 @@ impl SelectJob {
             workspace,
             context,
             lazily,
-            sort_joins,
             queries,
             knows: Knows {
                 duplicates: !self.config.keep_duplicates && input.fingerprints,
@@ -175,7 +173,6 @@ pub(super) struct Run<'a> {
     pub(super) context: SessionContext,
     /// As [`catalog::read_lazily`] has them for the rows that are written.
     pub(super) lazily: bool,
-    pub(super) sort_joins: bool,
     queries: Queries,
     pub(super) knows: Knows,
 }
@@ -216,6 +213,9 @@ impl Run<'_> {
         let missing = functions::Missing::default();
         if let Some(targets) = &input.targets {
             self.view("targets", targets.clone())?;
+            if chosen.expected.is_none_or(|rows| rows > HELD_ROWS) {
+                catalog::join_by_sorting(&self.context);
+            }
             self.context.register_udf(functions::is_labelled(&missing));
         }
         Ok(Passes {

@@ -131,9 +131,9 @@ impl Run<'_> {
 
     /// The query of the second pass. The keys that decide are few: the others are not read.
     pub(super) async fn order_query(&self) -> Result<Query, SelectError> {
-        catalog::read_lazily(&self.context, true, false);
+        catalog::read_lazily(&self.context, true);
         let query = self.query("order.sql").await;
-        catalog::read_lazily(&self.context, self.lazily, self.sort_joins);
+        catalog::read_lazily(&self.context, self.lazily);
         query
     }
 

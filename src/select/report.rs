@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::SelectConfig;
+use crate::error::nearest;
+use crate::store::StoreError;
+use crate::workspace::{Workspace, WorkspaceError, check_name};
 
 /// How many classes without candidates are named.
 const NAMED: usize = 8;
@@ -58,6 +61,9 @@ pub struct InputRecord {
     /// The foreign files, as typed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
+    /// The newest generation of the dataset's manifest: what changed in a later one is not what was selected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
     /// How many objects.
     pub files: u64,
     /// SHA-256 of their paths, sizes and etags, and of the queries, in hexadecimal.
@@ -131,6 +137,39 @@ pub struct PartRecord {
 }
 
 impl SelectionFile {
+    /// Reads a selection.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Unknown`] where there is none of this name.
+    pub async fn read(workspace: &Workspace, id: &str) -> Result<Self, WorkspaceError> {
+        check_name("selection", id)?;
+        let place = format!("{}/selection.json", folder(id));
+        match workspace.read_json(&place).await {
+            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => {
+                let names = workspace.folders("selections").await?;
+                let near = nearest(id, names.iter().map(String::as_str));
+                Err(WorkspaceError::Unknown {
+                    what: "selection",
+                    name: id.to_owned(),
+                    hint: match near {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None if names.is_empty() => "make one with `understudy select`".into(),
+                        None => format!("it has {}", names.join(", ")),
+                    },
+                })
+            }
+            read => read,
+        }
+    }
+
+    /// Whether this teacher, NAME@VERSION, has labelled all of its images: they were selected among its labels.
+    pub fn is_of_labels_by(&self, teacher: &str) -> bool {
+        [&self.input.teacher, &self.input.filter_teacher]
+            .into_iter()
+            .flatten()
+            .any(|t| t == teacher)
+    }
+
     /// A few lines for people.
     pub fn describe(&self, new: bool) -> String {
         let t = &self.totals;

@@ -38,6 +38,9 @@ pub struct SourceConfig {
     pub image_column: Option<String>,
 }
 
+/// Bytes between two members of a tar that are rather read along than asked for anew: as `object_store` has it for ranges.
+const GAP_BYTES: u64 = object_store::OBJECT_STORE_COALESCE_DEFAULT;
+
 /// What kind of object holds an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -342,28 +345,41 @@ impl Source {
         }
     }
 
-    /// How many of these images of one container, from the first, one read gives; 1 or more. The others of its row group, or the
-    /// neighbours in its tar, up to [`GROUP_BYTES`].
+    /// How many of these images, from the first, one read gives; 1 or more. The others of its row group, or the neighbours in its tar that
+    /// have no large gap between them, over up to [`GROUP_BYTES`].
     pub fn group_len(&self, images: &[ImageRef]) -> usize {
         let Some(first) = images.first() else {
             return 1;
         };
-        let mut bytes = 0;
-        let together = images.iter().take_while(|i| {
-            let (group, end) = match first.kind {
-                Kind::Object => (false, 0),
-                Kind::Parquet => {
-                    bytes += i.size.unwrap_or(0);
-                    (i.offset == first.offset, bytes)
-                }
-                Kind::Tar => {
-                    let end = i.offset.unwrap_or(0) + i.size.unwrap_or(0);
-                    (true, end.saturating_sub(first.offset.unwrap_or(0)))
-                }
+        let end = |i: &ImageRef| i.offset.unwrap_or(0) + i.size.unwrap_or(0);
+        let mut read = end(first);
+        let together = (1..images.len()).take_while(|n| {
+            let image = &images[*n];
+            let near = match first.kind {
+                Kind::Object => false,
+                Kind::Parquet => image.offset == first.offset,
+                Kind::Tar => image.offset.unwrap_or(0).saturating_sub(read) <= GAP_BYTES,
             };
-            group && i.object == first.object && end <= GROUP_BYTES
+            read = end(image);
+            near && image.object == first.object && self.span(&images[..=*n]) <= GROUP_BYTES
         });
-        together.count().max(1)
+        1 + together.count()
+    }
+
+    /// The bytes that one read of these images of one container brings, as far as is known before.
+    pub fn span(&self, images: &[ImageRef]) -> u64 {
+        let (Some(first), Some(last)) = (images.first(), images.last()) else {
+            return 0;
+        };
+        let size = last.size.unwrap_or(0);
+        match first.kind {
+            Kind::Object => images.iter().filter_map(|i| i.size).sum(),
+            // Rows between them are read along where they share a page.
+            Kind::Parquet => (last.position.saturating_sub(first.position) + 1) * size,
+            Kind::Tar => {
+                (last.offset.unwrap_or(0) + size).saturating_sub(first.offset.unwrap_or(0))
+            }
+        }
     }
 
     /// The bytes of neighbours in one object, in order: one attempt, without retries or time-out.
@@ -456,4 +472,65 @@ impl Source {
 
 fn one(entry: Entry) -> BoxStream<'static, Result<Entry, SourceError>> {
     stream::iter([Ok(entry)]).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    /// Members of one tar, or rows of one row group, of 100 kB each.
+    fn image(kind: Kind, position: u64, offset: u64) -> ImageRef {
+        ImageRef {
+            key: position.to_string(),
+            object: "x".into(),
+            position,
+            generation: 1,
+            shard: 0,
+            row: 0,
+            kind,
+            offset: Some(offset),
+            size: Some(100_000),
+            object_size: None,
+            etag: None,
+            problem: None,
+            detail: None,
+        }
+    }
+
+    #[test]
+    fn few_members_of_a_tar_are_read_without_what_lies_between_them() {
+        let source = Source::open(
+            "memory:///",
+            &StorageOptions::default(),
+            &SourceConfig::default(),
+        )
+        .unwrap();
+        let tar: Vec<ImageRef> = [0, MIB, 2 * MIB, 5 * MIB]
+            .map(|offset| image(Kind::Tar, 0, offset))
+            .to_vec();
+        assert_eq!(source.group_len(&tar), 3);
+        assert_eq!(source.span(&tar[..3]), 2 * MIB + 100_000);
+        assert_eq!(source.group_len(&tar[3..]), 1);
+        let dense: Vec<ImageRef> = (0..200).map(|n| image(Kind::Tar, n, n * 100_512)).collect();
+        assert_eq!(source.group_len(&dense) as u64, GROUP_BYTES / 100_512);
+    }
+
+    #[test]
+    fn few_rows_of_a_parquet_file_count_as_the_pages_between_them() {
+        let source = Source::open(
+            "memory:///",
+            &StorageOptions::default(),
+            &SourceConfig::default(),
+        )
+        .unwrap();
+        let every = |n: u64| -> Vec<ImageRef> {
+            (0..200).map(|i| image(Kind::Parquet, i * n, 0)).collect()
+        };
+        assert_eq!(source.group_len(&every(1)), 83);
+        assert_eq!(source.group_len(&every(10)), 9);
+        let other_group = [every(1)[..5].to_vec(), vec![image(Kind::Parquet, 5, 5)]].concat();
+        assert_eq!(source.group_len(&other_group), 5);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use understudy::label::commit::{ShardWriter, Storage, object_name};
+use understudy::label::commit::{LabelsObject, ObjectWriter, Row as Committed, Storage};
 use understudy::label::infer::{Outcome, Reject, SoftLabel};
 use understudy::label::soft_label::scalars;
 use understudy::label::{LabelSettings, folder};
@@ -51,9 +51,9 @@ pub(crate) async fn write(
         k: 2,
         classes: CLASSES.len(),
     };
-    for (shard, retry, rows) in shards {
-        let mut writer = ShardWriter::new(storage, *shard, *retry, &HashMap::default()).unwrap();
-        for (key, sha, phash, label) in *rows {
+    for &(shard, retry, rows) in shards {
+        let mut writer = ObjectWriter::new(storage, retry, &HashMap::default()).unwrap();
+        for (key, sha, phash, label) in rows {
             let label = match label {
                 Ok(probabilities) => Ok(SoftLabel {
                     phash: Some(*phash),
@@ -73,13 +73,20 @@ pub(crate) async fn write(
                 sha256: Some([*sha; 32]),
                 label,
             };
-            writer.push((*key).to_owned(), outcome).unwrap();
+            let key = (*key).to_owned();
+            writer
+                .push(Committed {
+                    key,
+                    shard,
+                    outcome,
+                })
+                .unwrap();
         }
-        let object = format!(
-            "{}/{}",
-            folder(dataset, teacher),
-            object_name(*shard, *retry)
-        );
+        let name = match retry {
+            0 => LabelsObject::Shard { shard },
+            _ => LabelsObject::Retry { shard, retry },
+        };
+        let object = format!("{}/{name}", folder(dataset, teacher));
         let bytes = writer.finish().unwrap();
         workspace.create(&object, bytes).await.unwrap();
     }
