@@ -45,8 +45,9 @@ fn class(strip: &Strip, pictures: &Pictures, foreign: bool) -> Markup {
         section.strip.short[strip.images.len() <= SHORT] {
             h3 { (name(class)) @if !strip.picked.why.is_empty() { " " span.note { (strip.picked.why.join(", ")) } } }
             p.small {
-                (counted(class.available, "candidate", "candidates")) ", " (count(class.kept)) " kept, "
-                (count(class.copies)) " with copies; cut-off " (confidence(class.cut_off))
+                (count(class.kept)) " of " (count(class.available)) " kept"
+                @if class.copies > class.kept { ", " (count(class.copies)) " with copies" }
+                "; cut-off " (confidence(class.cut_off))
             }
             @if foreign {
                 ol.samples.bare {
@@ -63,7 +64,7 @@ fn class(strip: &Strip, pictures: &Pictures, foreign: bool) -> Markup {
                                 (picture(pictures, &image.key, &format!("{decile}, confidence {}", confidence(image.confidence))))
                                 figcaption {
                                     b.number { (confidence(image.confidence)) }
-                                    " " span.note { (decile) @if image.copies > 1 { " · ×" (count(image.copies.into())) } }
+                                    " " span.note { (decile) @if image.copies > 1 { " ×" (count(image.copies.into())) } }
                                 }
                             }
                         }
