@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::catalog::{DEFAULT_ROWS, reference};
+use crate::export::{Copies, ExportFormat, Order};
 use crate::runtime::Device;
 use crate::schema::Encoding;
 use crate::select::{Balance, Method, Targets};
@@ -36,6 +37,10 @@ pub enum Command {
     Label(LabelArgs),
     /// Make a balanced training set of labels: threshold, duplicates, leaked held-out images, the top K of each class, copies
     Select(Box<SelectArgs>),
+    /// Write a selection's images with their soft labels, for PyTorch, JAX and timm: Parquet, or WebDataset tars
+    ///
+    /// Run it again after a crash or Ctrl-C: it goes on where it was. What is finished is not written again.
+    Export(ExportArgs),
     /// Write a selection as one HTML page to look at: key figures, charts, thumbnails, what was left out and why
     Report(ReportArgs),
     /// Query the workspace with SQL, read only: one query, those of standard input, or a session at the terminal
@@ -239,6 +244,9 @@ pub struct SelectArgs {
     /// Keep images that the unlabelled set has more than once
     #[arg(long)]
     pub keep_duplicates: bool,
+    /// Write each row as often as its copies say, rather than once with their number
+    #[arg(long)]
+    pub materialize: bool,
     /// A uniform sample of the best K of each class, such as 1/16
     #[arg(long, value_parser = fraction)]
     pub fraction: Option<f64>,
@@ -278,6 +286,41 @@ pub struct ReportArgs {
     /// largest, the middle one, the smallest and that with the lowest cut-off]
     #[arg(long = "class", value_name = "NAME")]
     pub classes: Vec<String>,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    /// Which workspace.
+    pub at: WorkspaceArgs,
+    /// The selection's name
+    #[arg(long, value_name = "ID")]
+    pub selection: String,
+    /// What a shard is: parquet (image, label, probs, …, as Hugging Face's datasets have them) or webdataset (a tar with some files a sample)
+    #[arg(long)]
+    pub format: ExportFormat,
+    /// Where it goes: a path or URL of its own
+    #[arg(long, value_name = "URL")]
+    pub out: String,
+    /// A row with copies comes so many times (repeat), or once with their number (column)
+    #[arg(long, value_name = "HOW", default_value = "repeat")]
+    pub copies: Copies,
+    /// By a hash of seed, key and copy (shuffled), or as the images lie in the source (source), which reads containers faster
+    #[arg(long, default_value = "shuffled")]
+    pub order: Order,
+    /// Of the shuffle
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The size of a shard; two of them are in memory [default: 128]
+    #[arg(long, value_name = "MIB")]
+    pub shard_mib: Option<u32>,
+    /// A pipeline file: `decode.max_bytes`, `label.attempts` and `label.read_timeout_s` bound how images are read
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print export.json
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How results are printed.

@@ -3,6 +3,7 @@
 use crate::catalog::CatalogError;
 use crate::config::ConfigError;
 use crate::dataset::DatasetError;
+use crate::export::ExportError;
 use crate::label::LabelError;
 use crate::manifest::ManifestError;
 use crate::report::ReportError;
@@ -52,6 +53,9 @@ pub enum Error {
     /// A report.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// An export.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// Standard output or another local stream.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
@@ -97,31 +101,29 @@ impl Error {
             Self::Manifest(e) => manifest_code(e),
             Self::Runtime(_) => 5,
             Self::Teacher(e) => teacher_code(e),
-            Self::Label(e) => match e {
-                LabelError::Workspace(e) => workspace_code(e),
-                LabelError::Teacher(e) => teacher_code(e),
-                LabelError::Manifest(e) => manifest_code(e),
-                LabelError::Credentials { .. } => 4,
-                LabelError::Runtime(_) => 5,
-                LabelError::OtherSettings { .. }
-                | LabelError::OtherDataset { .. }
-                | LabelError::Unfinished { .. } => 2,
-                LabelError::Encode { .. } | LabelError::Shifted { .. } | LabelError::Plan(_) => 1,
-            },
+            Self::Label(e) => label_code(e),
             Self::Catalog(e) => catalog_code(e),
-            Self::Select(e) => match e {
-                SelectError::Config(_)
-                | SelectError::Taken { .. }
-                | SelectError::BadLabels { .. }
-                | SelectError::NotDistinct { .. }
-                | SelectError::Query { .. }
-                | SelectError::Read { .. } => 2,
-                SelectError::NoLabels { .. } | SelectError::Empty { .. } => 3,
-                SelectError::Write(_) | SelectError::Worker(_) => 1,
-                SelectError::Catalog(e) => catalog_code(e),
-                SelectError::Teacher(e) => teacher_code(e),
-                SelectError::Store(e) => store_code(e),
-                SelectError::Workspace(e) => workspace_code(e),
+            Self::Select(e) => select_code(e),
+            Self::Export(e) => match e {
+                ExportError::Config(_)
+                | ExportError::Taken { .. }
+                | ExportError::InsideSource { .. }
+                | ExportError::NoPlace { .. }
+                | ExportError::SoftLabel { .. } => 2,
+                ExportError::Nothing { .. } => 3,
+                ExportError::OtherShard { .. }
+                | ExportError::Unreachable { .. }
+                | ExportError::Encode { .. }
+                | ExportError::Worker => 1,
+                ExportError::Dataset(e) => dataset_code(e),
+                ExportError::Source(e) => source_code(e),
+                ExportError::Fetch(e) => label_code(e),
+                ExportError::Manifest(e) => manifest_code(e),
+                ExportError::Select(e) => select_code(e),
+                ExportError::Catalog(e) => catalog_code(e),
+                ExportError::Teacher(e) => teacher_code(e),
+                ExportError::Store(e) => store_code(e),
+                ExportError::Workspace(e) => workspace_code(e),
             },
             Self::Report(e) => match e {
                 ReportError::UnknownClass { .. } | ReportError::NothingKept { .. } => 3,
@@ -157,6 +159,7 @@ impl Error {
             Self::Catalog(e) => e.hint(),
             Self::Select(e) => e.hint(),
             Self::Report(e) => e.hint(),
+            Self::Export(e) => e.hint(),
             Self::Command { .. } => Some("`\\?` lists the commands".into()),
             Self::Output(_) | Self::Doctor { .. } | Self::Statements { .. } | Self::Interrupted => {
                 None
@@ -178,6 +181,46 @@ impl Error {
     }
 }
 
+fn dataset_code(error: &DatasetError) -> u8 {
+    match error {
+        DatasetError::Workspace(e) => workspace_code(e),
+        DatasetError::Store(e) => store_code(e),
+        DatasetError::NoSource { .. } => 3,
+        DatasetError::OtherSource { .. } | DatasetError::OtherReading { .. } => 2,
+    }
+}
+
+fn label_code(error: &LabelError) -> u8 {
+    match error {
+        LabelError::Workspace(e) => workspace_code(e),
+        LabelError::Teacher(e) => teacher_code(e),
+        LabelError::Manifest(e) => manifest_code(e),
+        LabelError::Credentials { .. } => 4,
+        LabelError::Runtime(_) => 5,
+        LabelError::OtherSettings { .. }
+        | LabelError::OtherDataset { .. }
+        | LabelError::Unfinished { .. } => 2,
+        LabelError::Encode { .. } | LabelError::Shifted { .. } | LabelError::Plan(_) => 1,
+    }
+}
+
+fn select_code(error: &SelectError) -> u8 {
+    match error {
+        SelectError::Config(_)
+        | SelectError::Taken { .. }
+        | SelectError::BadLabels { .. }
+        | SelectError::NotDistinct { .. }
+        | SelectError::Query { .. }
+        | SelectError::Read { .. } => 2,
+        SelectError::NoLabels { .. } | SelectError::Empty { .. } => 3,
+        SelectError::Write(_) | SelectError::Worker(_) => 1,
+        SelectError::Catalog(e) => catalog_code(e),
+        SelectError::Teacher(e) => teacher_code(e),
+        SelectError::Store(e) => store_code(e),
+        SelectError::Workspace(e) => workspace_code(e),
+    }
+}
+
 fn catalog_code(error: &CatalogError) -> u8 {
     match error {
         CatalogError::Workspace(e) => workspace_code(e),
@@ -187,15 +230,6 @@ fn catalog_code(error: &CatalogError) -> u8 {
         CatalogError::Query { .. } | CatalogError::Refused { .. } => 2,
         CatalogError::Engine(_) | CatalogError::BrokeOff(_) => 1,
         CatalogError::Memory { .. } | CatalogError::Time { .. } => 8,
-    }
-}
-
-fn dataset_code(error: &DatasetError) -> u8 {
-    match error {
-        DatasetError::Workspace(e) => workspace_code(e),
-        DatasetError::Store(e) => store_code(e),
-        DatasetError::NoSource { .. } => 3,
-        DatasetError::OtherSource { .. } | DatasetError::OtherReading { .. } => 2,
     }
 }
 

@@ -13,7 +13,8 @@
 //!
 //! The modules, in the order in which data meets them: [`store`] opens a URL, [`source`] lists and reads images, [`manifest`] cuts them
 //! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables, [`shell`] takes
-//! queries of people, [`select`] makes a balanced training set of them, [`report`] a page that a person looks at. [`runs`] remembers what was done.
+//! queries of people, [`select`] makes a balanced training set of them, [`export`] writes it with its images for other trainers, [`report`] as a
+//! page that a person looks at. [`runs`] remembers what was done.
 
 pub mod cli;
 pub mod config;
@@ -36,6 +37,7 @@ pub mod label;
 pub mod schema;
 
 pub mod catalog;
+pub mod export;
 pub mod report;
 pub mod select;
 

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use crate::catalog::{self, CatalogError, Limits};
 use crate::cli::{
-    Cli, Command, DoctorArgs, LabelArgs, ManifestArgs, ReportArgs, SelectArgs, SqlArgs,
+    Cli, Command, DoctorArgs, ExportArgs, LabelArgs, ManifestArgs, ReportArgs, SelectArgs, SqlArgs,
     StorageArgs, TeachersCommand, WorkspaceArgs,
 };
 use crate::config::{Config, ConfigError, parse_toml};
 use crate::dataset;
 use crate::doctor::{self, Verdict};
 use crate::error::Error;
+use crate::export::job::{ExportJob, Outcome};
 use crate::label::job::LabelJob;
 use crate::label::progress::{Summary, clock};
 use crate::label::selection::OfSelection;
@@ -39,6 +40,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Manifest(args) => refresh(&args).await,
         Command::Label(args) => label(args).await,
         Command::Select(args) => select(&args).await,
+        Command::Export(args) => export(args).await,
         Command::Report(args) => report(args).await,
         Command::Sql(args) => sql(args).await,
         Command::Validate { file } => validate(&file),
@@ -279,6 +281,7 @@ pub fn select_job(args: &SelectArgs) -> Result<SelectJob, ConfigError> {
     rules.seed = args.seed.unwrap_or(rules.seed);
     rules.max_distance = args.max_distance.unwrap_or(rules.max_distance);
     rules.keep_duplicates |= args.keep_duplicates;
+    rules.materialize |= args.materialize;
     rules.fraction = args.fraction.unwrap_or(rules.fraction);
     rules.interval = args.interval.or(rules.interval);
     rules.per_interval = args.per_interval.or(rules.per_interval);
@@ -318,6 +321,32 @@ async fn plans(selection: &Prepared<'_>) -> Result<(), Error> {
         output::plan(catalog::execute(plan).await?).await?;
     }
     Ok(())
+}
+
+async fn export(args: ExportArgs) -> Result<(), Error> {
+    let workspace = open(&args.at).await?;
+    let job = ExportJob {
+        selection: args.selection,
+        format: args.format,
+        out: args.out,
+        copies: args.copies,
+        order: args.order,
+        seed: args.seed,
+        shard_mib: args.shard_mib,
+        config: config(args.config.as_deref())?,
+        storage: options(&args.at.storage),
+        visible: true,
+    };
+    match job.run(&workspace).await? {
+        Outcome::Interrupted => Err(Error::Interrupted),
+        Outcome::Done { file, url, new } => {
+            say(file.describe(&url, new));
+            if args.json {
+                output::json(&file)?;
+            }
+            Ok(())
+        }
+    }
 }
 
 async fn report(args: ReportArgs) -> Result<(), Error> {

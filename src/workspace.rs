@@ -176,6 +176,16 @@ impl Workspace {
         Ok(Self { file, ..workspace })
     }
 
+    /// A folder that is no workspace, in which objects are read and created as in one. Nobody has asked its store whether it honours
+    /// create-only puts, so every object is looked for before it is created.
+    pub fn folder(at: Opened) -> Self {
+        let file = WorkspaceFile {
+            layout: LAYOUT,
+            create_only: false,
+        };
+        Self { at, file }
+    }
+
     /// Whether the store honours create-only puts: the same name is created twice, the second must fail.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod export;
 mod label;
 mod readers;
 mod report;

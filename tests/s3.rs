@@ -490,3 +490,74 @@ fn a_report_shows_images_of_a_bucket_and_lies_in_one() {
     );
     assert!(page.contains("more.tar#"), "no image of the tar is shown");
 }
+
+#[test]
+fn a_selection_is_exported_from_one_bucket_to_another_and_goes_on_after_an_outage() {
+    let bucket = Bucket::new();
+    std::fs::create_dir_all(bucket.place.path("s3/out")).unwrap();
+    bucket.label(&bucket.s3.endpoint, &[]);
+    let select = [
+        "select",
+        "--name",
+        "s",
+        "--dataset",
+        "d",
+        "--teacher",
+        "tiny",
+        "--threshold",
+        "0.2",
+        "--per-class",
+        "11",
+    ];
+    bucket.ok(&bucket.s3.endpoint, &select);
+    let export = |format: &'static str, out: &'static str| {
+        [
+            "export",
+            "--selection",
+            "s",
+            "--format",
+            format,
+            "--out",
+            out,
+            "--json",
+        ]
+    };
+    let json: serde_json::Value =
+        serde_json::from_str(&bucket.ok(&bucket.s3.endpoint, &export("webdataset", "s3://out/a")))
+            .unwrap();
+    assert_eq!(json["totals"]["rows"], 33, "{json}");
+    let reference = crate::support::files(&bucket.place.path("s3/out/a"));
+    // Answers that fail now and then, and puts whose answers are lost, change nothing.
+    for (path, fault, out) in [
+        ("photos/in/", Fault::Unavailable, "s3://out/b"),
+        ("out/c/", Fault::LoseAnswer, "s3://out/c"),
+    ] {
+        let endpoint = bucket.s3.faulty(path, 3, fault);
+        bucket.ok(&endpoint, &export("webdataset", out));
+        let folder = bucket.place.path(&out.replace("s3://", "s3/"));
+        let differ = crate::support::differing(&reference, &crate::support::files(&folder));
+        assert_eq!(differ, Vec::<String>::new(), "{path}");
+    }
+    // A store that does not answer ends the export, which is no reason to leave images out; later it goes on.
+    let endpoint = bucket.s3.faulty("photos/in/007.jpg", 1, Fault::Unavailable);
+    let output = bucket.run(&endpoint, "secret-key", &export("webdataset", "s3://out/d"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("cannot read `s3://photos/in/007.jpg`")
+            && text.contains("run the same command again"),
+        "{text}"
+    );
+    assert!(!bucket.place.path("s3/out/d/export.json").exists());
+    bucket.ok(&bucket.s3.endpoint, &export("webdataset", "s3://out/d"));
+    let folder = bucket.place.path("s3/out/d");
+    let differ = crate::support::differing(&reference, &crate::support::files(&folder));
+    assert_eq!(differ, Vec::<String>::new());
+    let output = bucket.run(
+        &bucket.s3.endpoint,
+        "wrong-key",
+        &export("parquet", "s3://out/e"),
+    );
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{text}");
+}

@@ -131,7 +131,7 @@ for r in duckdb.sql(f"select * from read_parquet('{sys.argv[1]}') order by key")
     assert_eq!(seen[0], seen[1]);
     assert_eq!(seen[0], seen[2]);
     let labels = format!("{}/*.parquet", place.path("labels-13").display());
-    let parts = |threads: &str, workspace: &str| {
+    let parts = |threads: &str, workspace: &str, more: &[&str]| {
         let at = place.path(workspace).display().to_string();
         place.ok(&["init", "--workspace", &at]);
         let mut args = vec![
@@ -144,6 +144,7 @@ for r in duckdb.sql(f"select * from read_parquet('{sys.argv[1]}') order by key")
             &at,
         ];
         args.extend(flags);
+        args.extend(more);
         let output = place
             .command(&args)
             .env("TOKIO_WORKER_THREADS", threads)
@@ -152,8 +153,17 @@ for r in duckdb.sql(f"select * from read_parquet('{sys.argv[1]}') order by key")
         assert!(output.status.success());
         files(&place.path(workspace).join("selections"))
     };
-    let one = parts("1", "w1");
-    assert_eq!(differing(&one, &parts("4", "w4")), Vec::<String>::new());
+    let one = parts("1", "w1", &[]);
+    assert_eq!(
+        differing(&one, &parts("4", "w4", &[])),
+        Vec::<String>::new()
+    );
+    let repeated = parts("1", "m1", &["--materialize"]);
+    assert_eq!(
+        differing(&repeated, &parts("4", "m4", &["--materialize"])),
+        Vec::<String>::new()
+    );
+    assert_ne!(repeated, one);
     let other = select(
         &place,
         "other-seed",
@@ -529,36 +539,45 @@ fn the_documented_schema_of_a_selection_is_the_one_written() {
         "--threshold",
         "0.2",
     ]);
-    let part = std::fs::read(place.path("w/selections/s/part-00000.parquet")).unwrap();
-    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
-        bytes::Bytes::from(part),
-    )
-    .unwrap();
-    let written: Vec<(String, String)> = reader
-        .schema()
-        .fields()
-        .iter()
-        .map(|f| {
-            (
-                f.name().clone(),
-                f.data_type().to_string().replace("Utf8View", "Utf8"),
-            )
-        })
-        .collect();
+    place.ok(&[
+        "select",
+        "--name",
+        "m",
+        "--dataset",
+        "d",
+        "--teacher",
+        "tiny",
+        "--threshold",
+        "0.2",
+        "--materialize",
+        "--per-class",
+        "3",
+    ]);
+    let written = |name: &str| -> Vec<(String, String)> {
+        let folder = place.path("w/selections").join(name);
+        let part = std::fs::read(folder.join("part-00000.parquet")).unwrap();
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
+            bytes::Bytes::from(part),
+        )
+        .unwrap();
+        let fields = reader.schema().fields().iter();
+        let typed = fields.map(|f| (f.name().clone(), f.data_type().to_string()));
+        typed
+            .map(|(name, of)| (name, of.replace("Utf8View", "Utf8")))
+            .collect()
+    };
     let text = include_str!("../schemas/selection.json");
     let documented: serde_json::Value = serde_json::from_str(text).unwrap();
-    let documented: Vec<(String, String)> = documented["columns"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|c| {
-            (
-                c["name"].as_str().unwrap().to_owned(),
-                c["type"].as_str().unwrap().to_owned(),
-            )
-        })
-        .collect();
-    assert_eq!(written, documented);
+    let columns = |of: &str| -> Vec<(String, String)> {
+        let columns = documented[of].as_array().unwrap().iter();
+        let text = |c: &serde_json::Value, of: &str| c[of].as_str().unwrap().to_owned();
+        columns
+            .map(|c| (text(c, "name"), text(c, "type")))
+            .collect()
+    };
+    assert_eq!(written("s"), columns("columns"));
+    let materialized = [columns("columns"), columns("materialized_columns")].concat();
+    assert_eq!(written("m"), materialized);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod error;
 mod functions;
+pub mod images;
 mod labels;
 mod manifests;
 mod plans;

@@ -73,6 +73,11 @@ impl Fetcher {
         }
     }
 
+    /// The source.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// Cuts a shard into what is fetched together: loose objects by batch, so that a batch that holds memory waits for none; neighbours
     /// in a container as one read gives them. `ahead` is how many batches are on their way.
     ///

@@ -5,7 +5,7 @@ use image::ImageFormat;
 use super::decode::DecodeError;
 
 /// The format by its magic bytes.
-pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
+pub(crate) fn format(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let starts = |magic: &[u8]| bytes.starts_with(magic);
     let at = |from: usize, magic: &[u8]| bytes.get(from..from + magic.len()) == Some(magic);

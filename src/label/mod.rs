@@ -26,7 +26,7 @@ pub mod selection;
 pub mod soft_label;
 pub mod work;
 
-mod format;
+pub(crate) mod format;
 mod jpeg;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::selection::OfSelection;
 
 /// How often a JSON line is written where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const LINE_EVERY: Duration = Duration::from_secs(10);
 /// How often the bar is drawn anew.
-const DRAW_EVERY: Duration = Duration::from_millis(200);
+pub(crate) const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// Time spent, added up over threads or requests.
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ use crate::source::{Source, SourceError};
 use crate::store::Created;
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 
-pub(crate) use rows::upload;
+pub(crate) use rows::{batch_of, upload};
 pub use rows::{rows, schema};
 pub(crate) use sort::context;
 pub use subset::{Found, Keys, plan_schema};

@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type, UInt64Typ
 use object_store::buffered::BufWriter;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
@@ -197,7 +198,16 @@ impl Writer {
     }
 }
 
-fn batch(rows: &[(ImageRef, Status)]) -> Result<RecordBatch, parquet::errors::ParquetError> {
+/// Images that are there, as the rows of a manifest.
+///
+/// # Errors
+/// Arrow's.
+pub(crate) fn batch_of(images: Vec<ImageRef>) -> Result<RecordBatch, ParquetError> {
+    let rows: Vec<_> = images.into_iter().map(|i| (i, Status::New)).collect();
+    batch(&rows)
+}
+
+fn batch(rows: &[(ImageRef, Status)]) -> Result<RecordBatch, ParquetError> {
     let text = |f: &dyn Fn(&ImageRef) -> Option<&str>| -> ArrayRef {
         let mut builder = StringBuilder::new();
         rows.iter().for_each(|(r, _)| builder.append_option(f(r)));

@@ -206,6 +206,25 @@ async fn foreign(
     })
 }
 
+/// What foreign labels say of their images: key, class, confidence, sha256. `None` where the files are gone.
+///
+/// # Errors
+/// [`SelectError`], as a selection of them.
+pub(crate) async fn foreign_fingerprints(
+    pattern: &str,
+    storage: &StorageOptions,
+    context: &SessionContext,
+) -> Result<Option<DataFrame>, SelectError> {
+    match foreign(pattern, storage, context).await {
+        Ok(input) => {
+            let columns = ["key", "class", "confidence", "sha256"];
+            Ok(Some(input.rows.select_columns(&columns).map_err(engine)?))
+        }
+        Err(SelectError::NoLabels { .. }) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 struct Columns {
     select: Vec<Expr>,
     soft: bool,

@@ -239,12 +239,12 @@ impl Run<'_> {
         let available: u64 = chosen.classes.iter().map(|c| c.available).sum();
         let labels = available + left_out.values().sum::<u64>();
         let query = self.selected(&input).await?;
-        let parts = write::parts(query, &self.target("part")).await?;
+        let parts = write::parts(query, &self.parts()).await?;
         let unlabelled = input.targets.is_some().then(|| {
             let (keys, examples) = missing.found(EXAMPLES);
             Unlabelled { keys, examples }
         });
-        let rows: u64 = parts.iter().map(|p| p.record.rows).sum();
+        let rows: u64 = parts.iter().map(|p| p.chosen).sum();
         let unlabelled_keys = unlabelled.as_ref().map_or(0, |u| u.keys);
         if let Some(expected) = chosen.expected
             && rows + unlabelled_keys != expected
@@ -349,6 +349,15 @@ impl Run<'_> {
             workspace: self.workspace.clone(),
             id: self.job.id.clone(),
             name,
+            materialize: false,
+        }
+    }
+
+    /// Where the selection's own rows go.
+    fn parts(&self) -> Target {
+        Target {
+            materialize: self.job.config.materialize,
+            ..self.target("part")
         }
     }
 

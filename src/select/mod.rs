@@ -28,6 +28,7 @@ pub mod prepared;
 mod queries;
 mod ranks;
 mod reasons;
+pub(crate) mod repeat;
 pub mod report;
 mod sweep;
 mod tally;
@@ -124,6 +125,9 @@ pub struct SelectConfig {
     pub max_distance: u32,
     /// Keep images that the unlabelled set has more than once.
     pub keep_duplicates: bool,
+    /// Write each row as often as its copies say, rather than once with a number: `copies` is 1 then, and `copy` tells them apart.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub materialize: bool,
     /// A uniform sample of the best K of each class: above 0 and up to 1 (Study 2 of the paper).
     pub fraction: f64,
     /// Only confidences from the first number on and below the second, sampled uniformly, instead of threshold, K and balancing (Figure 5).
@@ -146,6 +150,7 @@ impl Default for SelectConfig {
             exclude: Vec::new(),
             max_distance: DEFAULT_MAX_DISTANCE,
             keep_duplicates: false,
+            materialize: false,
             fraction: 1.0,
             interval: None,
             per_interval: None,

@@ -130,7 +130,7 @@ pub struct Unlabelled {
 pub struct PartRecord {
     /// Its name, beside `selection.json`.
     pub file: String,
-    /// Its rows.
+    /// Its rows as they lie in the file: with `materialize` as many as their copies.
     pub rows: u64,
     /// Its rows with their copies.
     pub copies: u64,

@@ -14,6 +14,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::columns::classes;
 use super::ranks::ClassIndex;
+use super::repeat::{self, Repeated};
 use super::report::PartRecord;
 use super::sweep::{Query, partitions};
 use super::{SelectError, report};
@@ -30,12 +31,16 @@ pub(super) struct Target {
     pub(super) workspace: Workspace,
     pub(super) id: String,
     pub(super) name: &'static str,
+    /// Whether rows are written as often as their copies say.
+    pub(super) materialize: bool,
 }
 
 /// A part that was written.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) record: PartRecord,
+    /// Rows of the query, before they are repeated.
+    pub(super) chosen: u64,
     index: ClassIndex,
     /// Rows, and rows with their copies, of each class.
     classes: Vec<(i64, (u64, u64))>,
@@ -66,9 +71,9 @@ pub(super) async fn parts(query: Query, target: &Target) -> Result<Vec<Part>, Se
                 }
                 let writer = match &mut writer {
                     Some(writer) => writer,
-                    None => writer.insert(Writer::new(&target, rows.partition, batch.schema())?),
+                    None => writer.insert(Writer::new(&target, rows.partition, &batch.schema())?),
                 };
-                writer.write(&batch).await?;
+                writer.write(batch).await?;
             }
             if let Some(writer) = writer {
                 written.push((rows.partition, writer.finish().await?));
@@ -83,12 +88,18 @@ pub(super) async fn parts(query: Query, target: &Target) -> Result<Vec<Part>, Se
 
 /// A part that is being written.
 struct Writer {
-    writer: AsyncArrowWriter<BufWriter>,
+    parquet: AsyncArrowWriter<BufWriter>,
     part: Part,
+    materialize: bool,
 }
 
 impl Writer {
-    fn new(target: &Target, partition: usize, schema: SchemaRef) -> Result<Self, ParquetError> {
+    fn new(target: &Target, partition: usize, rows: &SchemaRef) -> Result<Self, ParquetError> {
+        let schema = if target.materialize {
+            repeat::schema(rows)?
+        } else {
+            Arc::clone(rows)
+        };
         let file = format!("{}-{partition:05}.parquet", target.name);
         let place = format!("{}/{file}", report::folder(&target.id));
         let path = target.workspace.path(&place);
@@ -122,33 +133,44 @@ impl Writer {
         }
         let upload = BufWriter::new(Arc::clone(&target.workspace.at.store), path);
         Ok(Self {
-            writer: AsyncArrowWriter::try_new(upload, schema, Some(properties.build()))?,
+            parquet: AsyncArrowWriter::try_new(upload, schema, Some(properties.build()))?,
             part: Part {
                 record: PartRecord {
                     file,
                     rows: 0,
                     copies: 0,
                 },
+                chosen: 0,
                 index: ClassIndex::default(),
                 classes: Vec::new(),
             },
+            materialize: target.materialize,
         })
     }
 
-    async fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        self.part.count(batch);
-        self.writer.write(batch).await
+    async fn write(&mut self, batch: RecordBatch) -> Result<(), ParquetError> {
+        self.part.count(&batch);
+        if !self.materialize {
+            self.part.record.rows += batch.num_rows() as u64;
+            return self.parquet.write(&batch).await;
+        }
+        for repeated in Repeated::of(batch)? {
+            let repeated = repeated?;
+            self.part.record.rows += repeated.num_rows() as u64;
+            self.parquet.write(&repeated).await?;
+        }
+        Ok(())
     }
 
     async fn finish(self) -> Result<Part, ParquetError> {
-        self.writer.close().await?;
+        self.parquet.close().await?;
         Ok(self.part)
     }
 }
 
 impl Part {
     fn count(&mut self, batch: &RecordBatch) {
-        self.record.rows += batch.num_rows() as u64;
+        self.chosen += batch.num_rows() as u64;
         let column = |name| batch.column_by_name(name);
         let copies = column("copies").and_then(|c| c.as_primitive_opt::<UInt32Type>());
         let classes = column("class").and_then(|c| classes(c).ok());

@@ -296,6 +296,19 @@ impl Source {
         self.shape == Shape::UrlList
     }
 
+    /// Whether its images are files of this machine.
+    pub fn is_local(&self) -> bool {
+        self.listing.is_local() && self.shape == Shape::Tree
+    }
+
+    /// The size of a loose image whose listing does not say it; none where the store does not say it either.
+    pub async fn size(&self, image: &ImageRef) -> Option<u64> {
+        match image.kind {
+            Kind::Object => self.reader().size(&image.object).await,
+            Kind::Tar | Kind::Parquet => None,
+        }
+    }
+
     /// Whether there is anything at all at the URL.
     ///
     /// # Errors
@@ -452,7 +465,7 @@ impl Source {
     }
 
     /// The key of an object: its URL.
-    fn key(&self, object: &str) -> String {
+    pub(crate) fn key(&self, object: &str) -> String {
         if self.shape == Shape::UrlList {
             object.to_owned()
         } else {
@@ -463,7 +476,7 @@ impl Source {
     fn reader(&self) -> read::Reader {
         read::Reader {
             store: Arc::clone(&self.reading),
-            local: self.listing.is_local() && self.shape == Shape::Tree,
+            local: self.is_local(),
             timeout: self.read_timeout,
             urls: (self.shape == Shape::UrlList).then(|| Arc::clone(&self.hosts)),
         }

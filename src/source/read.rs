@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{GetOptions, GetResult, ObjectStore};
+use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt};
 
 use super::{ReadError, ReadErrorKind, SourceError};
 use crate::store::{self, StorageOptions, StoreError};
@@ -88,6 +88,17 @@ impl Reader {
             return Err(ReadError::too_large(announced, max_bytes));
         }
         self.collect(got, size.unwrap_or(announced)).await
+    }
+
+    /// The object's size, asked for once.
+    pub(super) async fn size(&self, object: &str) -> Option<u64> {
+        if self.local {
+            let meta = tokio::fs::metadata(format!("/{object}")).await.ok()?;
+            return meta.is_file().then_some(meta.len());
+        }
+        let (store, path) = self.place(object).ok()?;
+        let head = self.in_time(store.head(&path)).await.ok()?;
+        head.ok().map(|meta| meta.size)
     }
 
     /// A range of the object.
