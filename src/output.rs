@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches;
@@ -20,6 +21,11 @@ use serde::Serialize;
 use crate::catalog::CatalogError;
 use crate::cli::Format;
 use crate::error::Error;
+
+/// Numbers that a table shows of a list as they are.
+const LONGEST_LIST: usize = 8;
+/// The first numbers of a longer list, which a table shows with its length.
+const NUMBERS_OF_A_LONG_LIST: usize = 3;
 
 /// Prints a line.
 ///
@@ -146,11 +152,11 @@ pub async fn plan(rows: SendableRecordBatchStream) -> Result<(), Error> {
 fn table(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String, ArrowError> {
     let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
     if names != ["plan_type", "plan"] {
-        if batches.is_empty() {
-            let none = RecordBatch::new_empty(Arc::clone(schema));
-            return Ok(pretty_format_batches(&[none])?.to_string());
+        let mut short = batches.iter().map(short).collect::<Result<Vec<_>, _>>()?;
+        if short.is_empty() {
+            short.push(RecordBatch::new_empty(Arc::clone(schema)));
         }
-        return Ok(pretty_format_batches(batches)?.to_string());
+        return Ok(pretty_format_batches(&short)?.to_string());
     }
     let options = FormatOptions::default();
     let mut text = String::new();
@@ -163,6 +169,50 @@ fn table(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String, ArrowErr
         }
     }
     Ok(text.trim_end().to_owned())
+}
+
+/// A batch in which long lists of numbers, such as soft labels, are cut: a table would be as wide as the longest.
+fn short(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let options = FormatOptions::default();
+    let cut = |item: &FieldRef, column: &ArrayRef| {
+        let lists = cast(column, &DataType::List(Arc::clone(item)))?;
+        let lists = lists.as_list::<i32>();
+        let mut texts = StringBuilder::new();
+        for list in lists.iter() {
+            let Some(list) = list else {
+                texts.append_null();
+                continue;
+            };
+            let shown = if list.len() <= LONGEST_LIST {
+                list.len()
+            } else {
+                NUMBERS_OF_A_LONG_LIST
+            };
+            let formatter = ArrayFormatter::try_new(&list, &options)?;
+            let mut words: Vec<_> = (0..shown).map(|i| formatter.value(i).to_string()).collect();
+            if shown < list.len() {
+                words.push(format!("… {} in all", list.len()));
+            }
+            texts.append_value(format!("[{}]", words.join(", ")));
+        }
+        Ok::<ArrayRef, ArrowError>(Arc::new(texts.finish()))
+    };
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        match field.data_type() {
+            DataType::List(item) | DataType::FixedSizeList(item, _)
+                if item.data_type().is_numeric() =>
+            {
+                fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
+                columns.push(cut(item, column)?);
+            }
+            _ => {
+                fields.push(Arc::clone(field));
+                columns.push(Arc::clone(column));
+            }
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 /// The stream's error behind Arrow's, so that a reader that has gone (`| head`) is told from a full disk.
@@ -206,4 +256,38 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         }
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{FixedSizeListArray, ListArray};
+    use arrow::datatypes::Float32Type;
+
+    #[test]
+    fn a_table_cuts_long_lists_of_numbers_and_shows_short_ones_whole() {
+        let row = |n: usize| Some((0..n).map(|i| Some(i as f32)));
+        let lists = ListArray::from_iter_primitive::<Float32Type, _, _>([row(8), None, row(9)]);
+        let fixed = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(
+            [row(1000), row(1000), None],
+            1000,
+        );
+        let batch = RecordBatch::try_from_iter([
+            ("lists", Arc::new(lists) as ArrayRef),
+            ("fixed", Arc::new(fixed)),
+        ])
+        .unwrap();
+        let text = table(&batch.schema(), &[batch]).unwrap();
+        let cells: Vec<Vec<_>> = text
+            .lines()
+            .map(|line| line.split('|').map(str::trim).collect())
+            .collect();
+        let long = "[0.0, 1.0, 2.0, … 1000 in all]";
+        assert_eq!(cells[3][1], "[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]");
+        assert_eq!((cells[3][2], cells[4][1], cells[4][2]), (long, "", long));
+        assert_eq!(
+            (cells[5][1], cells[5][2]),
+            ("[0.0, 1.0, 2.0, … 9 in all]", "")
+        );
+    }
 }

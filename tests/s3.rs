@@ -436,6 +436,12 @@ fn one_forbidden_image_is_a_reject_and_a_forbidden_bucket_stops_the_run() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{text}");
     assert!(text.contains("refused the credentials"), "{text}");
+    let query = "SELECT outcome, labelled, error LIKE '%refused the credentials%' AS why FROM runs";
+    let json = bucket.ok(&bucket.s3.endpoint, &["sql", "--format", "json", query]);
+    assert_eq!(
+        json.trim(),
+        r#"{"outcome":"failed","labelled":0,"why":true}"#
+    );
 }
 
 #[test]

@@ -612,3 +612,33 @@ pq.write_table(t, sys.argv[1] + "/labels.parquet")
         assert_eq!(kept["totals"]["rows"], 500);
     }
 }
+
+#[test]
+fn plans_show_each_query_with_its_functions_and_write_nothing() {
+    let place = prepared();
+    let labels = format!("{}/*.parquet", foreign(&place, "labels", 2));
+    let before = files(&place.path("w"));
+    let select = ["select", "--name", "s", "--labels", &labels, "--plans"];
+    let plans = place.ok(&select);
+    for (file, function) in [
+        ("candidates.sql", "first_reason("),
+        ("tally.sql", "first_reason("),
+        ("order.sql", "is_decided_by_key("),
+        ("selected.sql", "is_chosen("),
+    ] {
+        let (_, plan) = plans.split_once(&format!("-- {file}\n")).unwrap();
+        let plan = plan.split("\n-- ").next().unwrap();
+        assert!(
+            plan.contains("physical_plan") && plan.contains(function),
+            "{file}: {plan}"
+        );
+    }
+    assert!(
+        !plans.contains("left_out.sql") && !plans.contains("fingerprints.sql"),
+        "{plans}"
+    );
+    assert_eq!(
+        differing(&before, &files(&place.path("w"))),
+        Vec::<String>::new()
+    );
+}
