@@ -142,14 +142,18 @@ pub(super) fn fate(figures: &Figures) -> Result<Section, ReportError> {
     let file = &figures.file;
     let t = &file.totals;
     let mut parts = vec![(Ink::Kept, "kept", "in the selection".to_owned(), t.rows)];
-    for reason in [
+    // The other way round than they apply: what was nearest to being kept comes first.
+    let known = [
         "beyond-k",
         "sampled-out",
         "leaked",
         "duplicate",
         "threshold",
         "invalid",
-    ] {
+    ];
+    let others = file.left_out.keys().map(String::as_str);
+    let others = others.filter(|reason| !known.contains(reason));
+    for reason in known.into_iter().chain(others) {
         if let Some(rows) = file.left_out.get(reason) {
             let (ink, name) = name(reason);
             parts.push((ink, name, meaning(reason, file), *rows));
