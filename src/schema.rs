@@ -150,5 +150,9 @@ mod tests {
             include_str!("../schemas/manifest.json"),
             &crate::manifest::schema(),
         );
+        compare(
+            include_str!("../schemas/plan.json"),
+            &crate::manifest::plan_schema(),
+        );
     }
 }

@@ -5,8 +5,10 @@
 //! datasets/D/000001.json                                       the source of dataset D; the highest number counts
 //! manifests/dataset=D/generation-000001.parquet                the rows of a generation
 //! manifests/dataset=D/generation-000001.json                   its commit: what has none does not exist
+//! manifests/dataset=D/teacher=NAME@V/plan-000001.json          which rows a teacher labels next; its rows beside it, where they are a selection's
 //! labels/dataset=D/teacher=NAME@V/shard-000042.parquet         one object a shard, labels and rejects
 //! labels/dataset=D/teacher=NAME@V/shard-000042.retry-001.parquet
+//! labels/dataset=D/teacher=NAME@V/plan-000001.part-000042.parquet    the same of a part of a selection's images
 //! teachers/NAME/V/{model.onnx, teacher.toml, teacher.json}     teacher.json is its commit
 //! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; nothing else in the workspace knows the time
 //! probes/…                                                     left by the create-only probe where it cannot delete

@@ -302,6 +302,12 @@ fn images_that_other_labels_have_begun_are_left_to_them_and_named() {
     place.label_big(&[]);
     place.label_big(&["--selection", "first"]);
     assert_eq!(place.files_of_big(), (120, 120, 120));
+    // Labels of which nobody wrote a plan are taken for labels of everything.
+    std::fs::remove_dir_all(place.path("w/manifests/dataset=d/teacher=big@1")).unwrap();
+    for flags in [&["--selection", "first"][..], &[]] {
+        assert_eq!(place.label_big(flags)["images"], 0);
+    }
+    assert_eq!(place.files_of_big(), (120, 120, 120));
 
     // The same of two selections that share images: the second labels its own before it says so.
     let place = with_two_teachers();

@@ -112,7 +112,8 @@ impl LabelJob {
         let name = teacher.record.to_string();
         let selection = self.selection(workspace).await?;
         if let Some(made) = selection.as_ref().filter(|s| s.is_of_labels_by(&name)) {
-            return Ok(self.nothing_to_do(&name, 0, Some(OfSelection::made_of(made))));
+            let made_of = Some(OfSelection::made_of(made));
+            return Ok(Summary::nothing_to_do(&self.dataset, &name, 0, made_of));
         }
         // The source is looked at before it is remembered, so that a typing error is not remembered.
         if let Some(url) = &self.source {
@@ -185,7 +186,8 @@ impl LabelJob {
             _ => None,
         };
         let (Some(input), Some(model)) = (work.input.take(), model) else {
-            let summary = self.nothing_to_do(&ready.name, work.shards_before, of_selection);
+            let before = work.shards_before;
+            let summary = Summary::nothing_to_do(&self.dataset, &ready.name, before, of_selection);
             return self.with_unfinished(summary, search, &plans).await;
         };
         let (images, shards_before) = (work.images, work.shards_before);
@@ -441,38 +443,6 @@ impl LabelJob {
         };
         labeller.progress.finish();
         outcome.map(|()| labeller.stop.load(Ordering::Relaxed) && labeller.progress.left() > 0)
-    }
-
-    fn nothing_to_do(
-        &self,
-        teacher: &str,
-        shards_before: u64,
-        selection: Option<OfSelection>,
-    ) -> Summary {
-        let idle = super::progress::Split {
-            fetch: 0.0,
-            decode: 0.0,
-            infer: 0.0,
-            write: 0.0,
-        };
-        Summary {
-            dataset: self.dataset.clone(),
-            teacher: teacher.to_owned(),
-            selection,
-            device: "none".into(),
-            images: 0,
-            labelled: 0,
-            rejected: 0,
-            elsewhere: 0,
-            repeated_reads: 0,
-            shards: 0,
-            shards_before,
-            seconds: 0.0,
-            images_per_second: 0.0,
-            time: idle,
-            bottleneck: "none",
-            interrupted: false,
-        }
     }
 
     fn note(&self, text: &str) {

@@ -128,6 +128,40 @@ pub struct Summary {
     pub interrupted: bool,
 }
 
+impl Summary {
+    /// Of a run that found nothing to do.
+    pub fn nothing_to_do(
+        dataset: &str,
+        teacher: &str,
+        shards_before: u64,
+        selection: Option<OfSelection>,
+    ) -> Self {
+        Self {
+            dataset: dataset.to_owned(),
+            teacher: teacher.to_owned(),
+            selection,
+            device: "none".into(),
+            images: 0,
+            labelled: 0,
+            rejected: 0,
+            elsewhere: 0,
+            repeated_reads: 0,
+            shards: 0,
+            shards_before,
+            seconds: 0.0,
+            images_per_second: 0.0,
+            time: Split {
+                fetch: 0.0,
+                decode: 0.0,
+                infer: 0.0,
+                write: 0.0,
+            },
+            bottleneck: "none",
+            interrupted: false,
+        }
+    }
+}
+
 /// Shows a run while it goes on.
 #[derive(Debug)]
 pub struct Progress {

@@ -63,6 +63,8 @@ impl OfSelection {
         let (id, images) = (&self.id, self.images);
         if self.made_of {
             format!("selection {id} was made of labels by {teacher}: its {images} images have them")
+        } else if images == 0 {
+            format!("no key of selection {id} means an image of the dataset as it was selected")
         } else if self.unfinished > 0 {
             format!("nothing of selection {id} is left for {teacher} here")
         } else {
