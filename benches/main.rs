@@ -1,10 +1,11 @@
 //! `make bench`: understudy against its peers and against the limit of its parts, all in one run, as ratios.
 //!
 //! `cargo bench --bench benches -- speed wide` runs the parts that are named; none named, all of them. Each part measures whole processes:
-//! understudy is the executable that users run. Rounds are interleaved, so that a machine that slows down slows all of them. Needs what
-//! `make setup` fetches; the 80 million rows of `growth` take 4 GB of disk below the cache.
+//! understudy is the executable that users run; `noise` alone times single operations. Rounds are interleaved, so that a machine that slows
+//! down slows all of them. Needs what `make setup` fetches; the 80 million rows of `growth` take 4 GB of disk below the cache.
 
 mod label;
+mod noise;
 #[path = "../tests/support/onnx.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod onnx;
@@ -18,10 +19,11 @@ use programs::{Failure, Report, cache};
 /// A part: its name, and what it does in a folder of its own.
 type Part = (&'static str, fn(&Path) -> Result<Report, Failure>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("speed", label::speed),
     ("scaled", label::scaled),
     ("memory", label::memory),
+    ("noise", noise::pillow),
     ("duckdb", select::duckdb),
     ("prints", select::prints),
     ("wide", select::wide),

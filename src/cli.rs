@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::catalog::{DEFAULT_ROWS, reference};
 use crate::export::{Copies, ExportFormat, Order};
+use crate::label::whose::Whose;
 use crate::runtime::Device;
 use crate::schema::Encoding;
 use crate::select::{Balance, Method, Targets};
@@ -46,7 +47,7 @@ pub enum Command {
     /// Query the workspace with SQL, read only: one query, those of standard input, or a session at the terminal
     #[command(after_long_help = reference::overview())]
     Sql(SqlArgs),
-    /// Check a teacher.toml or a pipeline file
+    /// Check a teacher.toml, a noise file or a pipeline file
     Validate {
         /// The file
         file: PathBuf,
@@ -166,7 +167,7 @@ pub struct LabelArgs {
     /// Label the rejects again, and nothing else
     #[arg(long)]
     pub retry_rejects: bool,
-    /// Let the teacher see augmented images, as this file says
+    /// Let the teacher see noised images, as this noise file says; the labels are then those of TEACHER+NAME, NAME being the file's
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,
     /// A pipeline file with `[source]`, `[manifest]`, `[decode]` and `[label]` sections
@@ -205,12 +206,12 @@ pub struct SelectArgs {
     /// The dataset whose labels are selected
     #[arg(long, required_unless_present = "labels", requires = "teacher")]
     pub dataset: Option<String>,
-    /// Whose labels: NAME, or NAME@VERSION
+    /// Whose labels: NAME, or NAME@VERSION, with +NOISE for those that it made of noised images
     #[arg(long, requires = "dataset")]
-    pub teacher: Option<TeacherRef>,
+    pub teacher: Option<Whose>,
     /// Let this teacher's class and confidence choose the rows; the soft labels are --teacher's
     #[arg(long, value_name = "TEACHER", requires = "dataset")]
-    pub filter_teacher: Option<TeacherRef>,
+    pub filter_teacher: Option<Whose>,
     /// Labels that another system wrote: Parquet files, as a path or URL with `*`, in place of --dataset and --teacher
     #[arg(long, value_name = "URL", conflicts_with = "dataset")]
     pub labels: Option<String>,

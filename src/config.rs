@@ -43,14 +43,6 @@ pub enum ConfigError {
         /// What to do.
         advice: String,
     },
-    /// Something that is not there yet.
-    #[error("`{what}` is not available yet")]
-    NotYet {
-        /// The flag.
-        what: &'static str,
-        /// What it waits for.
-        advice: &'static str,
-    },
 }
 
 impl ConfigError {
@@ -60,7 +52,6 @@ impl ConfigError {
             Self::Read { .. } => Some("check the path".into()),
             Self::Parse { near, .. } => near.as_ref().map(|n| format!("did you mean `{n}`?")),
             Self::Value { advice, .. } => Some(advice.clone()),
-            Self::NotYet { advice, .. } => Some((*advice).into()),
         }
     }
 }

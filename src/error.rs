@@ -267,9 +267,10 @@ fn teacher_code(error: &TeacherError) -> u8 {
     match error {
         TeacherError::Workspace(e) => workspace_code(e),
         TeacherError::Runtime(_) => 5,
-        TeacherError::BadReference { .. } | TeacherError::File(_) | TeacherError::Config { .. } => {
-            2
-        }
+        TeacherError::BadReference { .. }
+        | TeacherError::Noised { .. }
+        | TeacherError::File(_)
+        | TeacherError::Config { .. } => 2,
         TeacherError::Mismatch { .. } | TeacherError::Trial { .. } => 6,
         TeacherError::Damaged { .. } => 1,
     }

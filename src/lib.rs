@@ -14,13 +14,14 @@
 //! The modules, in the order in which data meets them: [`store`] opens a URL, [`source`] lists and reads images, [`manifest`] cuts them
 //! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables, [`shell`] takes
 //! queries of people, [`select`] makes a balanced training set of them, [`export`] writes it with its images for other trainers, [`report`] as a
-//! page that a person looks at. [`runs`] remembers what was done.
+//! page that a person looks at; [`student`] is what is trained on it. [`runs`] remembers what was done.
 
 pub mod cli;
 pub mod config;
 pub mod error;
 pub mod run;
 
+pub mod random;
 pub mod runs;
 pub mod runtime;
 pub mod store;
@@ -40,6 +41,8 @@ pub mod catalog;
 pub mod export;
 pub mod report;
 pub mod select;
+
+pub mod student;
 
 pub mod doctor;
 pub mod output;

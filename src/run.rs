@@ -14,6 +14,7 @@ use crate::doctor::{self, Verdict};
 use crate::error::Error;
 use crate::export::job::{ExportJob, Outcome};
 use crate::label::job::LabelJob;
+use crate::label::noise::TeacherNoise;
 use crate::label::progress::{Summary, clock};
 use crate::label::selection::OfSelection;
 use crate::manifest::{self, Refresh};
@@ -26,6 +27,7 @@ use crate::select::prepared::Prepared;
 use crate::shell::Shell;
 use crate::source::Source;
 use crate::store::{self, StorageOptions};
+use crate::student::noise::Noise;
 use crate::teacher::{self, TeacherConfig};
 use crate::workspace::Workspace;
 
@@ -168,12 +170,9 @@ async fn refresh(args: &ManifestArgs) -> Result<(), Error> {
 }
 
 async fn label(args: LabelArgs) -> Result<(), Error> {
-    if args.noise.is_some() {
-        return Err(ConfigError::NotYet {
-            what: "--noise",
-            advice: "it comes with the student's augmentation; leave it out for the clean teacher of the method",
-        }
-        .into());
+    let noise = args.noise.as_deref().map(TeacherNoise::read).transpose()?;
+    if let Some(left_out) = noise.as_ref().and_then(TeacherNoise::left_out) {
+        say(format!("note: {left_out}"));
     }
     let mut config = config(args.config.as_deref())?;
     let label = &mut config.label;
@@ -187,6 +186,7 @@ async fn label(args: LabelArgs) -> Result<(), Error> {
         source: args.source,
         teacher: args.teacher,
         selection: args.selection,
+        noise,
         retry_rejects: args.retry_rejects,
         device: args.runtime.device,
         onnxruntime: args.runtime.onnxruntime,
@@ -401,6 +401,9 @@ fn validate(file: &Path) -> Result<(), Error> {
     {
         TeacherConfig::read(file)?;
         "teacher"
+    } else if Noise::is_meant(&table) {
+        Noise::read(file)?;
+        "noise"
     } else {
         Config::read(file)?;
         "pipeline"

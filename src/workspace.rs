@@ -9,6 +9,7 @@
 //! labels/dataset=D/teacher=NAME@V/shard-000042.parquet         one object a shard, labels and rejects
 //! labels/dataset=D/teacher=NAME@V/shard-000042.retry-001.parquet
 //! labels/dataset=D/teacher=NAME@V/plan-000001.part-000042.parquet    the same of a part of a selection's images
+//! labels/dataset=D/teacher=NAME@V+NOISE/…                      the same of a teacher that saw noised images
 //! teachers/NAME/V/{model.onnx, teacher.toml, teacher.json}     teacher.json is its commit
 //! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; nothing else in the workspace knows the time
 //! probes/…                                                     left by the create-only probe where it cannot delete

@@ -9,6 +9,7 @@ mod support;
 
 mod export;
 mod label;
+mod noise;
 mod readers;
 mod report;
 mod runs;

@@ -123,6 +123,24 @@ fn a_bucket_is_labelled_into_a_workspace_in_another_bucket() {
 }
 
 #[test]
+fn a_noised_teachers_labels_have_a_folder_of_their_own_in_a_bucket_as_well() {
+    let bucket = Bucket::new();
+    let noise = bucket.place.path("strong.toml");
+    std::fs::write(&noise, "[randaugment]\nmagnitude = 9.0\n").unwrap();
+    let noise = noise.display().to_string();
+    bucket.label(&bucket.s3.endpoint, &[]);
+    for images in [30, 0] {
+        let summary = bucket.label(&bucket.s3.endpoint, &["--noise", &noise]);
+        assert_eq!(summary["teacher"], "tiny@1+strong");
+        assert_eq!(summary["images"], images);
+    }
+    let query = "SELECT teacher, count(*) AS n FROM labels GROUP BY teacher ORDER BY teacher";
+    let json = bucket.ok(&bucket.s3.endpoint, &["sql", "--format", "json", query]);
+    let expected = r#"{"teacher":"tiny@1","n":30} {"teacher":"tiny@1+strong","n":30}"#;
+    assert_eq!(json.trim().replace('\n', " "), expected);
+}
+
+#[test]
 fn unavailable_and_truncated_answers_are_retried_until_every_image_has_its_label() {
     for fault in [Fault::Unavailable, Fault::Truncate] {
         let bucket = Bucket::new();

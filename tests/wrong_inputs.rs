@@ -172,7 +172,7 @@ fn a_typing_error_in_a_flag_a_key_or_an_option_is_told_the_nearest_one() {
 }
 
 #[test]
-fn cuda_where_there_is_none_fails_with_the_reason_and_noise_says_when_it_comes() {
+fn cuda_where_there_is_none_fails_with_the_reason() {
     let place = Place::with_teacher();
     place.put("a.jpg", &jpeg(colour(0).0, 0));
     let images = place.images();
@@ -183,9 +183,6 @@ fn cuda_where_there_is_none_fails_with_the_reason_and_noise_says_when_it_comes()
         text.contains("cannot use device `cuda:1`") && text.contains("hint:"),
         "{text}"
     );
-    let (code, text) = place.fails(&[&base[..], &["--noise", "x.toml"]].concat());
-    assert_eq!(code, 2);
-    assert!(text.contains("`--noise` is not available yet"), "{text}");
 }
 
 #[test]

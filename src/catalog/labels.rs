@@ -17,14 +17,13 @@ use datafusion::prelude::SessionContext;
 
 use super::manifests::{generation_of_shard, history, without_superseded};
 use super::{CatalogError, functions, listing, union, view};
-use crate::label::{LabelSettings, folder};
+use crate::label::{LabelSettings, folder, whose};
 use crate::manifest::{self, Generation};
 use crate::schema::{self, Encoding, topk_fields};
 use crate::store::StoreError;
-use crate::teacher;
 use crate::workspace::{Workspace, WorkspaceError};
 
-/// The class names of teachers, by NAME@VERSION.
+/// The class names of teachers, by NAME@VERSION, or NAME@VERSION+NOISE.
 pub(super) type Names = BTreeMap<String, Arc<Vec<String>>>;
 
 /// Registers `labels` and `rejects`, and the functions that know them.
@@ -43,7 +42,7 @@ pub(super) async fn register(
             let names = if let Some(names) = known.get(teacher) {
                 Arc::clone(names)
             } else {
-                let found = teacher::get(workspace, &teacher.parse()?).await?;
+                let found = whose::teacher_of(workspace, teacher).await?;
                 let names = Arc::new(found.config.classes.names);
                 known.insert(teacher.to_owned(), Arc::clone(&names));
                 names
@@ -112,7 +111,8 @@ async fn raw_labels(
     Ok(Some((settings, newest)))
 }
 
-/// The labels of a dataset by a teacher, each key once, as they are stored: `probs` is of the type that was written.
+/// The labels of a dataset under a teacher's name (and its noise's: [`crate::label::whose::name`]), each key once, as they are stored: `probs` is of the
+/// type that was written.
 ///
 /// # Errors
 /// [`CatalogError`].
@@ -120,24 +120,14 @@ pub async fn labels_of(
     workspace: &Workspace,
     context: &SessionContext,
     dataset: &str,
-    teacher: &teacher::TeacherRecord,
+    teacher: &str,
+    classes: usize,
 ) -> Result<DataFrame, CatalogError> {
     let generations = manifest::generations(workspace, dataset).await?;
-    let name = teacher.to_string();
-    let raw = raw_labels(
-        workspace,
-        context,
-        dataset,
-        &generations,
-        &name,
-        teacher.classes,
-    )
-    .await?;
+    let raw = raw_labels(workspace, context, dataset, &generations, teacher, classes).await?;
     let Some((_, raw)) = raw else {
-        return Ok(context.read_batch(RecordBatch::new_empty(schema::labels(
-            Encoding::Float32,
-            teacher.classes,
-        )))?);
+        let none = RecordBatch::new_empty(schema::labels(Encoding::Float32, classes));
+        return Ok(context.read_batch(none)?);
     };
     Ok(raw.filter(col("reason").is_null())?)
 }

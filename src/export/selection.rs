@@ -4,10 +4,10 @@ use sha2::{Digest, Sha256};
 
 use super::ExportError;
 use crate::error::nearest;
+use crate::label::whose;
 use crate::select::report::{self, SelectionFile};
 use crate::store::StoreError;
 use crate::teacher::config::hex;
-use crate::teacher::{self, TeacherRef};
 use crate::workspace::{Workspace, WorkspaceError, check_name};
 
 /// A selection, and what the workspace knows of it.
@@ -41,11 +41,17 @@ pub(super) async fn selected(workspace: &Workspace, id: &str) -> Result<Selected
     })?;
     let labelled = match &file.input.teacher {
         None => None,
-        Some(name) => Some(get_teacher(workspace, name).await?),
+        Some(name) => Some(whose::teacher_of(workspace, name).await?),
     };
     let names = match &file.input.filter_teacher {
         None => labelled.as_ref().map(|t| t.config.classes.names.clone()),
-        Some(name) => Some(get_teacher(workspace, name).await?.config.classes.names),
+        Some(name) => Some(
+            whose::teacher_of(workspace, name)
+                .await?
+                .config
+                .classes
+                .names,
+        ),
     };
     Ok(Selected {
         sha256: hex(&Sha256::digest(&bytes)),
@@ -53,11 +59,6 @@ pub(super) async fn selected(workspace: &Workspace, id: &str) -> Result<Selected
         classes: labelled.map(|t| t.record.classes),
         file,
     })
-}
-
-async fn get_teacher(workspace: &Workspace, name: &str) -> Result<teacher::Teacher, ExportError> {
-    let reference: TeacherRef = name.parse()?;
-    Ok(teacher::get(workspace, &reference).await?)
 }
 
 /// The error for a selection that is not there.

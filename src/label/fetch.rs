@@ -164,7 +164,9 @@ impl Fetcher {
         self.timings.fetch.add(started.elapsed());
         Ok(read
             .into_iter()
-            .map(|(attempts, bytes)| Fetched {
+            .zip(images)
+            .map(|((attempts, bytes), image)| Fetched {
+                key: image.key,
                 bytes,
                 attempts,
                 permit: permit.clone(),

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::decode::{DecodeConfig, decode};
 use super::fingerprint::{gradient_hash, sha256};
+use super::noise::NoiseSettings;
 use super::preprocess::Preprocessor;
 use super::progress::Timings;
 use super::soft_label::{Scalars, probabilities, scalars};
@@ -64,6 +65,8 @@ pub struct Reject {
 /// An image on its way into a batch.
 #[derive(Debug)]
 pub struct Fetched {
+    /// Its key.
+    pub key: String,
     /// Its bytes, or why there are none.
     pub bytes: Result<Bytes, Reject>,
     /// How often it was asked for.
@@ -111,11 +114,12 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts one thread for each classifier.
+    /// Starts one thread for each classifier. With `noise` the images are noised before they are normalised.
     pub fn start(
         classifiers: Vec<Box<dyn Classifier>>,
         config: &TeacherConfig,
         decoding: &DecodeConfig,
+        noise: Option<&NoiseSettings>,
         timings: &Arc<Timings>,
     ) -> Self {
         let (jobs, receiver) = mpsc::channel(classifiers.len());
@@ -133,6 +137,7 @@ impl Workers {
                         width as usize,
                     ),
                     decoding: decoding.clone(),
+                    noise: noise.cloned(),
                     image_len: 3 * (height * width) as usize,
                     input: Vec::new(),
                     output: Vec::new(),
@@ -204,6 +209,7 @@ struct Worker {
     kind: OutputKind,
     preprocessor: Preprocessor,
     decoding: DecodeConfig,
+    noise: Option<NoiseSettings>,
     image_len: usize,
     input: Vec<f32>,
     output: Vec<f32>,
@@ -226,7 +232,9 @@ impl Worker {
         self.input.resize(n * self.image_len, 0.0);
         let mut seen = Vec::with_capacity(n);
         for (slot, image) in images.into_iter().enumerate() {
-            let decoded = image.bytes.map(|bytes| self.decode(slot, &bytes));
+            let decoded = image
+                .bytes
+                .map(|bytes| self.decode(slot, &image.key, &bytes));
             if !matches!(&decoded, Ok(seen) if seen.decoded.is_ok()) {
                 self.input[slot * self.image_len..(slot + 1) * self.image_len].fill(0.0);
             }
@@ -284,18 +292,25 @@ impl Worker {
     }
 
     /// Decodes an image into its slot, which is left in any state where it fails.
-    fn decode(&mut self, slot: usize, bytes: &[u8]) -> Seen {
-        let short = self
-            .decoding
-            .scaled_jpeg
-            .then(|| self.preprocessor.target_short_side());
+    fn decode(&mut self, slot: usize, key: &str, bytes: &[u8]) -> Seen {
+        // Of a random crop, which may be small, all pixels are wanted.
+        let crops = self.noise.as_ref().is_some_and(|n| n.image.crops());
+        let short =
+            (self.decoding.scaled_jpeg && !crops).then(|| self.preprocessor.target_short_side());
         let decoded = decode(bytes, &self.decoding, short)
             .map_err(|e| (e.reason(), e.to_string()))
             .and_then(|image| {
                 let range = slot * self.image_len..(slot + 1) * self.image_len;
-                self.preprocessor
-                    .run(&image, &mut self.input[range])
-                    .map_err(|e| ("not-resizable", e.to_string()))?;
+                let out = &mut self.input[range];
+                match &self.noise {
+                    None => self.preprocessor.run(&image, out),
+                    Some(noise) => {
+                        let draws = noise.draws(key);
+                        self.preprocessor
+                            .run_noised(&image, &noise.image, draws, out)
+                    }
+                }
+                .map_err(|e| ("not-resizable", e.to_string()))?;
                 let phash = (!image.scaled).then(|| gradient_hash(&image));
                 Ok((phash, image.full_width, image.full_height))
             })

@@ -13,11 +13,12 @@ use serde::Serialize;
 use super::decode::DecodeConfig;
 use super::exec::LabelExec;
 use super::infer::Classifier;
+use super::noise::TeacherNoise;
 use super::plan::{self, Plan, Planner};
 use super::progress::Summary;
 use super::selection::OfSelection;
 use super::work::{Search, Work};
-use super::{LabelError, LabelSettings, Labeller, LabellerParts, classifiers};
+use super::{LabelError, LabelSettings, Labeller, LabellerParts, classifiers, whose};
 use crate::catalog;
 use crate::config::{Config, LabelConfig};
 use crate::dataset;
@@ -42,6 +43,8 @@ pub struct LabelJob {
     pub teacher: TeacherRef,
     /// The selection whose images alone are labelled.
     pub selection: Option<String>,
+    /// What it sees images through; none for the clean teacher of the method.
+    pub noise: Option<TeacherNoise>,
     /// The rejects alone, instead of what is not labelled yet.
     pub retry_rejects: bool,
     /// Where the model runs.
@@ -74,7 +77,7 @@ struct Ready {
     record: RunRecord,
     runtime: Runtime,
     teacher: Teacher,
-    /// NAME@VERSION.
+    /// NAME@VERSION, or NAME@VERSION+NOISE.
     name: String,
     settings: LabelSettings,
     context: SessionContext,
@@ -109,7 +112,8 @@ impl LabelJob {
             self.config.manifest.as_ref(),
         );
         let teacher = teacher::get(workspace, &self.teacher).await?;
-        let name = teacher.record.to_string();
+        let noise = self.noise.as_ref();
+        let name = whose::name(&teacher.record, noise.map(|n| n.name.as_str()));
         let selection = self.selection(workspace).await?;
         if let Some(made) = selection.as_ref().filter(|s| s.is_of_labels_by(&name)) {
             let made_of = Some(OfSelection::made_of(made));
@@ -120,7 +124,12 @@ impl LabelJob {
             let reading = self.config.source.clone().unwrap_or_default();
             Source::open(url, &self.storage, &reading)?.check().await?;
         }
-        let settings = LabelSettings::new(&teacher, &self.config.decode, &self.config.label);
+        let settings = LabelSettings::new(
+            &teacher,
+            &self.config.decode,
+            &self.config.label,
+            noise.map(|n| &n.settings),
+        );
         settings.check(workspace, &self.dataset, &name).await?;
         let dataset = dataset.await?;
         let read_timeout = Duration::from_secs_f64(self.config.label.read_timeout_s);
@@ -196,6 +205,7 @@ impl LabelJob {
             dataset: &self.dataset,
             source,
             teacher: &ready.teacher,
+            noise: self.noise.as_ref().map(|n| n.name.as_str()),
             config: &self.config,
             settings: &ready.settings,
             total: images,

@@ -5,7 +5,7 @@
 //! LabelExec (exec.rs)           a shard's manifest rows come in, a row of figures goes out
 //!   └─ Labeller::label_shard    per shard, in manifest order
 //!        fetch.rs               neighbours in groups, retries, 128 MiB in flight
-//!        infer.rs               batches on threads: decode.rs, fingerprint.rs, preprocess.rs, the model
+//!        infer.rs               batches on threads: decode.rs, fingerprint.rs, preprocess.rs, the model; noise.rs where it is asked for
 //!        soft_label.rs          outputs → probabilities, confidence, margin, entropy
 //!        commit.rs              rows → Parquet → one create-only put
 //! ```
@@ -19,11 +19,13 @@ pub mod fetch;
 pub mod fingerprint;
 pub mod infer;
 pub mod job;
+pub mod noise;
 pub mod plan;
 pub mod preprocess;
 pub mod progress;
 pub mod selection;
 pub mod soft_label;
+pub mod whose;
 pub mod work;
 
 pub(crate) mod format;
@@ -43,6 +45,7 @@ use self::decode::DecodeConfig;
 use self::fetch::Fetcher;
 use self::fingerprint::GRADIENT_HASH;
 use self::infer::{Classifier, Outcome, Workers};
+use self::noise::NoiseSettings;
 use self::progress::{Progress, Timings};
 use crate::config::{Config, DEFAULT_CPU_BATCH, DEFAULT_CUDA_BATCH, LabelConfig};
 use crate::runtime::{Device, Runtime, RuntimeError};
@@ -163,6 +166,7 @@ impl LabelError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Credentials { .. } => Some("what was committed stays; renew the credentials and run the same command again".into()),
+            Self::OtherSettings { key, .. } if key == "noise" => Some("use the noise file of the labels that are there, or give this one another name: it is part of the teacher's".into()),
             Self::OtherSettings { .. } => Some("use the settings of the labels that are there, or add the teacher under another name to label with others".into()),
             Self::OtherDataset { of, .. } => Some(format!("give --dataset {of}, or another selection")),
             Self::Unfinished { finish, .. } => Some(format!(
@@ -194,15 +198,27 @@ pub struct LabelSettings {
     pub exif_orientation: bool,
     /// Whether large JPEGs are decoded at a smaller scale.
     pub scaled_jpeg: bool,
+    /// What images are noised with; none for the clean teacher of the method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseSettings>,
 }
 
 impl LabelSettings {
     /// What a configuration comes to for a teacher.
-    pub fn new(teacher: &Teacher, decode: &DecodeConfig, label: &LabelConfig) -> Self {
-        let decoding = format!(
+    pub fn new(
+        teacher: &Teacher,
+        decode: &DecodeConfig,
+        label: &LabelConfig,
+        noise: Option<&NoiseSettings>,
+    ) -> Self {
+        let mut decoding = format!(
             "exif_orientation={} scaled_jpeg={}",
             decode.exif_orientation, decode.scaled_jpeg
         );
+        if let Some(noise) = noise {
+            decoding += " noise=";
+            decoding += &serde_json::to_string(noise).unwrap_or_default();
+        }
         Self {
             model_sha256: teacher.record.model_sha256.clone(),
             preprocessing: teacher.config.preprocessing_hash(&decoding),
@@ -211,6 +227,7 @@ impl LabelSettings {
             phash: (!decode.scaled_jpeg).then(|| GRADIENT_HASH.to_owned()),
             exif_orientation: decode.exif_orientation,
             scaled_jpeg: decode.scaled_jpeg,
+            noise: noise.cloned(),
         }
     }
 
@@ -311,7 +328,7 @@ pub struct Labeller {
     workspace: Workspace,
     /// The dataset.
     pub dataset: String,
-    /// NAME@VERSION.
+    /// NAME@VERSION, or NAME@VERSION+NOISE.
     pub teacher: String,
     storage: Storage,
     metadata: HashMap<String, String>,
@@ -337,6 +354,8 @@ pub struct LabellerParts<'a> {
     pub source: Source,
     /// The teacher.
     pub teacher: &'a Teacher,
+    /// The name of its noise.
+    pub noise: Option<&'a str>,
     /// `[decode]` and `[label]`.
     pub config: &'a Config,
     /// The settings that were claimed.
@@ -356,11 +375,12 @@ impl Labeller {
     ) -> Self {
         let timings = Arc::new(Timings::default());
         let label = &parts.config.label;
-        let teacher = parts.teacher.record.to_string();
+        let teacher = whose::name(&parts.teacher.record, parts.noise);
         let workers = Workers::start(
             classifiers,
             &parts.teacher.config,
             &parts.config.decode,
+            parts.settings.noise.as_ref(),
             &timings,
         );
         let names = &parts.teacher.config.classes.names;

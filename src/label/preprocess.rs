@@ -1,4 +1,4 @@
-//! Decoded pixels → one image's slot of the model's input, [3, H, W] Float32.
+//! Decoded pixels → one image's slot of the model's input, [3, H, W] Float32: crop and resize, noise where there is any, normalise.
 //!
 //! Crop and resize are one resampling from the crop's box in the source to H × W, antialiased, as Pillow's `resize(size, filter, box)`: first
 //! the rows, rounded to bytes, then the columns. Models are trained on images that Pillow resized; in the other order a fifth of the
@@ -9,6 +9,8 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use serde::{Deserialize, Serialize};
 
 use super::decode::Image;
+use crate::random::Draws;
+use crate::student::noise::{ImageNoise, Pixels};
 
 /// The `[preprocess]` section of a `teacher.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,6 +142,8 @@ pub struct Preprocessor {
     /// After the rows: the target's width, and the source's rows.
     narrowed: Vec<u8>,
     target: Target<'static>,
+    /// For the noise, which may need what it overwrites.
+    spare: Vec<u8>,
     /// For each plane of the input: the pixel's channel, and the value of each of its 256 levels.
     tables: [(usize, [f32; 256]); 3],
 }
@@ -166,6 +170,7 @@ impl Preprocessor {
             resizer: Resizer::new(),
             narrowed: Vec::new(),
             target: Target::new(width as u32, height as u32, PixelType::U8x3),
+            spare: Vec::new(),
             tables,
         }
     }
@@ -181,12 +186,49 @@ impl Preprocessor {
     /// # Errors
     /// [`ResizeError`]; `out` then stays as it is.
     pub fn run(&mut self, image: &Image, out: &mut [f32]) -> Result<(), ResizeError> {
+        self.resize(image, self.crop_box(image.width, image.height))?;
+        self.normalise(out);
+        Ok(())
+    }
+
+    /// One image → `out`, [3, H, W], noised: a random crop takes the place of the configured one, everything else comes between the
+    /// resizing and the normalisation.
+    ///
+    /// # Errors
+    /// [`ResizeError`]; `out` then stays as it is.
+    pub fn run_noised(
+        &mut self,
+        image: &Image,
+        noise: &ImageNoise,
+        draws: Draws,
+        out: &mut [f32],
+    ) -> Result<(), ResizeError> {
+        let seen = match noise.crop(draws, image.width, image.height) {
+            Some(crop) => [crop.left, crop.top, crop.width, crop.height].map(f64::from),
+            None => self.crop_box(image.width, image.height),
+        };
+        self.resize(image, seen)?;
+        let (width, height) = (self.target.width(), self.target.height());
+        let bytes = self.target.buffer_mut();
+        noise.apply(
+            draws,
+            &mut Pixels::new(width, height, bytes, &mut self.spare),
+        );
+        self.normalise(out);
+        Ok(())
+    }
+
+    /// The box of the image → the target.
+    fn resize(
+        &mut self,
+        image: &Image,
+        [left, top, width, height]: [f64; 4],
+    ) -> Result<(), ResizeError> {
         let failed = |e: &dyn std::fmt::Display| ResizeError {
             width: image.width,
             height: image.height,
             detail: e.to_string(),
         };
-        let (left, top, width, height) = self.crop_box(image.width, image.height);
         let (algorithm, support) = match self.config.filter {
             Filter::Nearest => (ResizeAlg::Nearest, 1.0),
             Filter::Bilinear => (ResizeAlg::Convolution(FilterType::Bilinear), 1.0),
@@ -219,6 +261,11 @@ impl Preprocessor {
         self.resizer
             .resize(&narrowed, &mut self.target, &down)
             .map_err(|e| failed(&e))?;
+        Ok(())
+    }
+
+    /// The target → `out`, [3, H, W].
+    fn normalise(&self, out: &mut [f32]) {
         let pixels = self.target.buffer();
         let plane_len = pixels.len() / 3;
         for (plane, (channel, levels)) in out.chunks_exact_mut(plane_len).zip(&self.tables) {
@@ -226,11 +273,10 @@ impl Preprocessor {
                 *value = levels[usize::from(pixel[*channel])];
             }
         }
-        Ok(())
     }
 
     /// The box that is seen: left, top, width, height, in fractions of pixels.
-    fn crop_box(&self, width: u32, height: u32) -> (f64, f64, f64, f64) {
+    fn crop_box(&self, width: u32, height: u32) -> [f64; 4] {
         let (w, h) = (f64::from(width), f64::from(height));
         let (box_w, box_h) = match self.config.mode {
             Mode::Squash => (w, h),
@@ -240,13 +286,14 @@ impl Preprocessor {
             }
         };
         let (box_w, box_h) = (box_w * self.config.crop, box_h * self.config.crop);
-        ((w - box_w) / 2.0, (h - box_h) / 2.0, box_w, box_h)
+        [(w - box_w) / 2.0, (h - box_h) / 2.0, box_w, box_h]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::student::noise::standard::Standard;
 
     fn config() -> Preprocess {
         Preprocess {
@@ -292,6 +339,42 @@ mod tests {
             .run(&thirds, &mut out)
             .unwrap();
         assert!(out[0] < 5.0 && out[9] > 250.0);
+    }
+
+    #[test]
+    fn a_random_crop_takes_the_place_of_the_centre() {
+        let ramp = image(200, 100, |x, y| [x as u8, y as u8, 0]);
+        let noise = ImageNoise {
+            fill: [0; 3],
+            standard: Some(Standard {
+                random_resized_crop: true,
+                ..Standard::default()
+            }),
+            randaugment: None,
+            cutout: None,
+        };
+        let mut out = vec![0.0; 3 * 10 * 10];
+        for row in 0..20 {
+            let draws = Draws::of_row(0, 0, row);
+            let crop = noise.crop(draws, 200, 100).unwrap();
+            Preprocessor::new(&config(), 10, 10)
+                .run_noised(&ramp, &noise, draws, &mut out)
+                .unwrap();
+            // A ramp stays one: the fifth and sixth pixel lie around the crop's centre.
+            let middle = |plane: usize, step: usize| {
+                let at = |x: usize, y: usize| out[plane * 100 + y * 10 + x];
+                f32::midpoint(at(4, 4), at(4 + step, 5 - step))
+            };
+            let centre = |start: u32, length: u32| (start as f32) + (length as f32 - 1.0) / 2.0;
+            assert!(
+                (middle(0, 1) - centre(crop.left, crop.width)).abs() <= 1.0,
+                "{crop:?}"
+            );
+            assert!(
+                (middle(1, 0) - centre(crop.top, crop.height)).abs() <= 1.0,
+                "{crop:?}"
+            );
+        }
     }
 
     #[test]

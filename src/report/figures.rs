@@ -9,10 +9,10 @@ use super::query::{Parameter, Query, rows};
 use super::samples::{self, Strip};
 use super::strips::Picked;
 use crate::dataset::{self, Dataset, DatasetError};
-use crate::label::{self, LabelSettings};
+use crate::label::{self, LabelSettings, whose};
 use crate::select::report::SelectionFile;
 use crate::store::StoreError;
-use crate::teacher::{self, TeacherRecord};
+use crate::teacher::TeacherRecord;
 use crate::workspace::{Workspace, WorkspaceError};
 
 /// Bins of the confidence histogram, as `confidence.sql` and `kept.sql` have them.
@@ -187,7 +187,7 @@ async fn teachers(
     {
         let place = format!("{}/_labels.json", label::folder(dataset, name));
         teachers.push(TeacherFacts {
-            record: teacher::get(workspace, &name.parse()?).await?.record,
+            record: whose::teacher_of(workspace, name).await?.record,
             settings: found(workspace.read_json(&place).await)?,
         });
     }

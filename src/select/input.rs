@@ -20,9 +20,10 @@ use super::SelectError;
 use super::report::InputRecord;
 use crate::catalog::{self, CatalogError};
 use crate::label;
+use crate::label::whose::{self, Whose};
 use crate::manifest;
 use crate::store::{self, Opened, StorageOptions, StoreError};
-use crate::teacher::{self, Teacher, TeacherRef};
+use crate::teacher::{self, Teacher, TeacherError};
 use crate::workspace::Workspace;
 
 /// Which labels.
@@ -33,9 +34,9 @@ pub enum Labels {
         /// The dataset.
         dataset: String,
         /// Whose soft labels.
-        teacher: TeacherRef,
+        teacher: Whose,
         /// Whose class and confidence choose the rows, where not the same teacher's.
-        filter: Option<TeacherRef>,
+        filter: Option<Whose>,
     },
     /// Parquet files: a URL or path, with `*`, `?` and `[…]`.
     Files(String),
@@ -69,9 +70,9 @@ impl Labels {
                 teacher,
                 filter,
             } => {
-                let labelling = teacher::get(workspace, teacher).await?;
+                let labelling = Labelling::find(workspace, teacher).await?;
                 let filtering = match filter {
-                    Some(filter) => Some(teacher::get(workspace, filter).await?),
+                    Some(filter) => Some(Labelling::find(workspace, filter).await?),
                     None => None,
                 };
                 let chooser = filtering.as_ref().unwrap_or(&labelling);
@@ -80,8 +81,9 @@ impl Labels {
                 let generations = generations.map_err(CatalogError::from)?;
                 let mut hash = Sha256::new();
                 let mut files = 0;
-                let mut of = async |teacher: &Teacher| {
-                    let place = label::folder(dataset, &teacher.record.to_string());
+                let mut of = async |labelling: &Labelling| {
+                    let Labelling { teacher, name } = labelling;
+                    let place = label::folder(dataset, name);
                     let found = objects(&workspace.at, &workspace.path(&place)).await?;
                     if found.is_empty() {
                         return Err(SelectError::NoLabels {
@@ -90,7 +92,8 @@ impl Labels {
                     }
                     found.iter().for_each(|meta| add(&mut hash, meta));
                     files += found.len() as u64;
-                    let labels = catalog::labels_of(workspace, context, dataset, &teacher.record);
+                    let classes = teacher.record.classes;
+                    let labels = catalog::labels_of(workspace, context, dataset, name, classes);
                     Ok(labels.await?)
                 };
                 let rows = of(chooser).await?;
@@ -110,11 +113,11 @@ impl Labels {
                     targets,
                     soft: true,
                     fingerprints: true,
-                    names: chooser.config.classes.names.clone(),
+                    names: chooser.teacher.config.classes.names.clone(),
                     record: InputRecord {
                         dataset: Some(dataset.clone()),
-                        teacher: Some(labelling.record.to_string()),
-                        filter_teacher: filtering.map(|f| f.record.to_string()),
+                        teacher: Some(labelling.name),
+                        filter_teacher: filtering.map(|f| f.name),
                         labels: None,
                         generation: generations.last().map(|g| g.generation),
                         files,
@@ -124,6 +127,20 @@ impl Labels {
             }
             Self::Files(pattern) => foreign(pattern, storage, context).await,
         }
+    }
+}
+
+/// A teacher, and the name that its labels are kept under.
+struct Labelling {
+    teacher: Teacher,
+    name: String,
+}
+
+impl Labelling {
+    async fn find(workspace: &Workspace, whose: &Whose) -> Result<Self, TeacherError> {
+        let teacher = teacher::get(workspace, &whose.teacher).await?;
+        let name = whose::name(&teacher.record, whose.noise.as_deref());
+        Ok(Self { teacher, name })
     }
 }
 

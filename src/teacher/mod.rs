@@ -19,6 +19,9 @@ use crate::store::Created;
 use crate::workspace::{Workspace, WorkspaceError, check_name, to_json};
 use model::OrtClassifier;
 
+/// What is between a teacher and the name of its noise, where labels are meant that it made of noised images. It can stand in no name.
+pub const NOISED: char = '+';
+
 /// What can go wrong with a teacher.
 #[derive(Debug, thiserror::Error)]
 pub enum TeacherError {
@@ -56,6 +59,12 @@ pub enum TeacherError {
         /// As typed.
         text: String,
     },
+    /// `NAME+NOISE`, which labels have and no teacher.
+    #[error("`{text}` names labels of noised images; a teacher is NAME or NAME@VERSION")]
+    Noised {
+        /// As typed.
+        text: String,
+    },
     /// The model in the workspace is not the one that was added.
     #[error("the model of `{teacher}` is damaged: its sha256 is {found}, {expected} was recorded")]
     Damaged {
@@ -85,6 +94,7 @@ impl TeacherError {
             | Self::Mismatch { advice, .. }
             | Self::Trial { advice, .. } => Some(advice.clone()),
             Self::BadReference { .. } => Some("write NAME, or NAME@VERSION such as `b0@2`".into()),
+            Self::Noised { .. } => Some("give the noise with `label --noise FILE`".into()),
             Self::Damaged { .. } => {
                 Some("restore the object from the bucket's versions, or add the model again".into())
             }
@@ -111,6 +121,11 @@ impl FromStr for TeacherRef {
         let bad = || TeacherError::BadReference {
             text: text.to_owned(),
         };
+        if text.contains(NOISED) {
+            return Err(TeacherError::Noised {
+                text: text.to_owned(),
+            });
+        }
         let (name, version) = match text.split_once('@') {
             None => (text, None),
             Some((name, version)) => (name, Some(version.parse().map_err(|_| bad())?)),

@@ -44,7 +44,7 @@ pub(crate) async fn write(
     let mut config = understudy::config::Config::default();
     config.label.encoding = encoding;
     config.label.top_k = 2;
-    let settings = LabelSettings::new(&found, &config.decode, &config.label);
+    let settings = LabelSettings::new(&found, &config.decode, &config.label, None);
     settings.claim(workspace, dataset, teacher).await.unwrap();
     let storage = Storage {
         encoding,

@@ -1,0 +1,3 @@
+//! The student: what it is trained on, and how it is noised.
+
+pub mod noise;
