@@ -6,11 +6,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::catalog::{DEFAULT_ROWS, reference};
+use crate::evaluate::ModelRef;
 use crate::export::{Copies, ExportFormat, Order};
 use crate::label::whose::Whose;
+use crate::labelled::Matching;
 use crate::runtime::Device;
 use crate::schema::Encoding;
 use crate::select::{Balance, Method, Targets};
+use crate::source::Split;
 use crate::teacher::TeacherRef;
 
 /// Noisy Student Training as a data system: label a bucket of images with a teacher, and look into the pseudo-labels with SQL
@@ -38,6 +41,10 @@ pub enum Command {
     Label(LabelArgs),
     /// Make a balanced training set of labels: threshold, duplicates, leaked held-out images, the top K of each class, copies
     Select(Box<SelectArgs>),
+    /// Tell how right a model is on labelled images, and whether it is better than another one
+    ///
+    /// Labels are the names of class folders, `.cls` members of tars, a column of Parquet files, or an idx1 file beside idx3 images.
+    Evaluate(Box<EvaluateArgs>),
     /// Write a selection's images with their soft labels, for PyTorch, JAX and timm: Parquet, or WebDataset tars
     ///
     /// Run it again after a crash or Ctrl-C: it goes on where it was. What is finished is not written again.
@@ -322,6 +329,74 @@ pub struct ExportArgs {
     /// Print export.json
     #[arg(long)]
     pub json: bool,
+}
+
+/// `evaluate`
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// The model: a teacher's NAME or NAME@VERSION, or an ONNX file's path or URL
+    #[arg(long, value_name = "MODEL")]
+    pub model: ModelRef,
+    /// The teacher.toml of an ONNX file, rather than the one beside it
+    #[arg(long, value_name = "FILE")]
+    pub model_config: Option<PathBuf>,
+    /// A second model, to be compared on the same images
+    #[arg(long, value_name = "MODEL")]
+    pub against: Option<ModelRef>,
+    /// Its teacher.toml
+    #[arg(long, value_name = "FILE", requires = "against")]
+    pub against_config: Option<PathBuf>,
+    /// The labelled images: a folder of class folders, a prefix, a .tar, a .parquet or an idx3 file
+    #[arg(long, value_name = "URL")]
+    pub data: Option<String>,
+    /// A pipeline file with `[data]`, `[decode]` and `[label]` sections; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The Parquet column with the labels [default: label, labels, class or target]
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
+    /// The Parquet column with the images' bytes [default: the one there is]
+    #[arg(long, value_name = "NAME")]
+    pub image_column: Option<String>,
+    /// A text file with what the data call their classes, one a line; line 1 is class 0
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<PathBuf>,
+    /// How the data's classes are matched to the model's: name or number [default: name]
+    #[arg(long = "match", value_name = "HOW")]
+    pub matching: Option<Matching>,
+    /// Only a part of the data, by a seeded hash of each image's name: SEED:A/B, or SEED:A..C/B for pieces A up to C of B
+    #[arg(long, value_name = "SEED:PART")]
+    pub split: Option<Split>,
+    /// Only so many images of each class, those with the smallest hash
+    #[arg(long, value_name = "N")]
+    pub per_class: Option<u64>,
+    /// Leave out images without a label, rather than refuse the data
+    #[arg(long)]
+    pub skip_unlabelled: bool,
+    /// Write each image's label and prediction to this Parquet file: a path or URL
+    #[arg(long, value_name = "FILE")]
+    pub predictions: Option<String>,
+    /// Draw the reliability diagram and the confusion matrix into this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// Images in a batch at most
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Threads that decode, and on the CPU infer as well
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    #[command(flatten)]
+    /// Which device.
+    pub runtime: RuntimeArgs,
+    /// Print everything as JSON, the whole confusion matrix included
+    #[arg(long)]
+    pub json: bool,
+    /// The workspace that has the teachers; not needed for ONNX files
+    #[arg(long, value_name = "URL", env = "UNDERSTUDY_WORKSPACE")]
+    pub workspace: Option<String>,
+    #[command(flatten)]
+    /// The stores.
+    pub storage: StorageArgs,
 }
 
 /// How results are printed.

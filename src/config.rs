@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::nearest;
 use crate::label::decode::DecodeConfig;
+use crate::labelled::DataConfig;
 use crate::manifest::ManifestConfig;
 use crate::schema::Encoding;
 use crate::select::SelectConfig;
@@ -87,6 +88,9 @@ pub struct Config {
     pub label: LabelConfig,
     /// How labels become a training set.
     pub select: SelectConfig,
+    /// Labelled images, to evaluate a model on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataConfig>,
 }
 
 /// The `[label]` section.
@@ -200,6 +204,7 @@ impl Config {
             "give seconds, more than 0 and at most 3600",
         )?;
         self.select.validate()?;
+        self.data.as_ref().map_or(Ok(()), DataConfig::validate)?;
         check(
             decode.max_bytes > 0 && decode.max_pixels > 0 && decode.max_memory > 0,
             "decode",

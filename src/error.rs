@@ -3,8 +3,10 @@
 use crate::catalog::CatalogError;
 use crate::config::ConfigError;
 use crate::dataset::DatasetError;
+use crate::evaluate::EvaluateError;
 use crate::export::ExportError;
 use crate::label::LabelError;
+use crate::labelled::LabelledError;
 use crate::manifest::ManifestError;
 use crate::report::ReportError;
 use crate::runtime::RuntimeError;
@@ -56,6 +58,12 @@ pub enum Error {
     /// An export.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// Labelled data.
+    #[error(transparent)]
+    Labelled(#[from] LabelledError),
+    /// An evaluation.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
     /// Standard output or another local stream.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
@@ -137,6 +145,20 @@ impl Error {
                 ReportError::Workspace(e) => workspace_code(e),
                 ReportError::Store(e) => store_code(e),
             },
+            Self::Labelled(e) => labelled_code(e),
+            Self::Evaluate(e) => match e {
+                EvaluateError::NoWorkspace { .. }
+                | EvaluateError::NoConfig { .. }
+                | EvaluateError::NeedlessConfig { .. }
+                | EvaluateError::NoData => 2,
+                EvaluateError::OtherClasses { .. }
+                | EvaluateError::Nothing { .. }
+                | EvaluateError::NothingCommon { .. } => 9,
+                EvaluateError::Store(e) => store_code(e),
+                EvaluateError::Predictions(_)
+                | EvaluateError::Plot { .. }
+                | EvaluateError::Temporary(_) => 1,
+            },
             Self::Output(_) => 1,
             Self::Doctor { .. } => 7,
             Self::Statements { code, .. } => *code,
@@ -158,6 +180,8 @@ impl Error {
             Self::Label(e) => e.hint(),
             Self::Catalog(e) => e.hint(),
             Self::Select(e) => e.hint(),
+            Self::Labelled(e) => e.hint(),
+            Self::Evaluate(e) => e.hint(),
             Self::Report(e) => e.hint(),
             Self::Export(e) => e.hint(),
             Self::Command { .. } => Some("`\\?` lists the commands".into()),
@@ -218,6 +242,32 @@ fn select_code(error: &SelectError) -> u8 {
         SelectError::Teacher(e) => teacher_code(e),
         SelectError::Store(e) => store_code(e),
         SelectError::Workspace(e) => workspace_code(e),
+    }
+}
+
+/// 9 where labelled data are damaged, lack labels, or do not fit the model.
+fn labelled_code(error: &LabelledError) -> u8 {
+    match error {
+        LabelledError::NoLabels { .. }
+        | LabelledError::Unlabelled { .. }
+        | LabelledError::NoLabelColumn { .. }
+        | LabelledError::LabelType { .. }
+        | LabelledError::NoLabelFile { .. }
+        | LabelledError::LabelCount { .. }
+        | LabelledError::UnknownClass { .. }
+        | LabelledError::AmbiguousClass { .. }
+        | LabelledError::ClassCount { .. }
+        | LabelledError::OutOfRange { .. }
+        | LabelledError::TooManyClasses { .. }
+        | LabelledError::TooFew { .. }
+        | LabelledError::Damaged { .. } => 9,
+        LabelledError::Source(e) => source_code(e),
+        LabelledError::Sort(e) => manifest_code(e),
+        LabelledError::Read(e) => label_code(e),
+        LabelledError::Shifted
+        | LabelledError::Task(_)
+        | LabelledError::Temporary(_)
+        | LabelledError::Index(_) => 1,
     }
 }
 

@@ -14,7 +14,8 @@
 //! The modules, in the order in which data meets them: [`store`] opens a URL, [`source`] lists and reads images, [`manifest`] cuts them
 //! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables, [`shell`] takes
 //! queries of people, [`select`] makes a balanced training set of them, [`export`] writes it with its images for other trainers, [`report`] as a
-//! page that a person looks at; [`student`] is what is trained on it. [`runs`] remembers what was done.
+//! page that a person looks at; [`student`] is what is trained on it, [`labelled`] reads images whose classes are
+//! known, and [`evaluate`] tells how right a model is on them. [`runs`] remembers what was done.
 
 pub mod cli;
 pub mod config;
@@ -36,6 +37,9 @@ pub mod teacher;
 
 pub mod label;
 pub mod schema;
+
+pub mod evaluate;
+pub mod labelled;
 
 pub mod catalog;
 pub mod export;

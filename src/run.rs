@@ -5,13 +5,14 @@ use std::path::Path;
 
 use crate::catalog::{self, CatalogError, Limits};
 use crate::cli::{
-    Cli, Command, DoctorArgs, ExportArgs, LabelArgs, ManifestArgs, ReportArgs, SelectArgs, SqlArgs,
-    StorageArgs, TeachersCommand, WorkspaceArgs,
+    Cli, Command, DoctorArgs, EvaluateArgs, ExportArgs, LabelArgs, ManifestArgs, ReportArgs,
+    SelectArgs, SqlArgs, StorageArgs, TeachersCommand, WorkspaceArgs,
 };
 use crate::config::{Config, ConfigError, parse_toml};
 use crate::dataset;
 use crate::doctor::{self, Verdict};
 use crate::error::Error;
+use crate::evaluate::{self, EvaluateJob, ModelRef, ModelSpec};
 use crate::export::job::{ExportJob, Outcome};
 use crate::label::job::LabelJob;
 use crate::label::noise::TeacherNoise;
@@ -40,7 +41,8 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Init(at) => init(&at).await,
         Command::Teachers(command) => teachers(command).await,
         Command::Manifest(args) => refresh(&args).await,
-        Command::Label(args) => label(args).await,
+        Command::Label(args) => Box::pin(label(args)).await,
+        Command::Evaluate(args) => evaluate(*args).await,
         Command::Select(args) => select(&args).await,
         Command::Export(args) => export(args).await,
         Command::Report(args) => report(args).await,
@@ -265,6 +267,60 @@ async fn select(args: &SelectArgs) -> Result<(), Error> {
         output::json(&file)?;
     }
     Ok(())
+}
+
+async fn evaluate(args: EvaluateArgs) -> Result<(), Error> {
+    let mut config = config(args.config.as_deref())?;
+    let label = &mut config.label;
+    label.batch = args.batch.unwrap_or(label.batch);
+    label.workers = args.workers.unwrap_or(label.workers);
+    let data = config.data.get_or_insert_default();
+    data.url = args.data.unwrap_or_else(|| std::mem::take(&mut data.url));
+    data.label_column = args.label_column.or(data.label_column.take());
+    data.image_column = args.image_column.or(data.image_column.take());
+    data.matching = args.matching.unwrap_or(data.matching);
+    data.split = args.split.or(data.split);
+    data.per_class = args.per_class.or(data.per_class);
+    data.skip_unlabelled |= args.skip_unlabelled;
+    if let Some(path) = args.classes {
+        let text =
+            std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
+        data.classes = text.lines().map(|l| l.trim_end().to_owned()).collect();
+    }
+    config.validate()?;
+    let storage = options(&args.storage);
+    // Files need no workspace, even where the environment names one.
+    let teachers = std::iter::once(&args.model)
+        .chain(&args.against)
+        .any(|model| matches!(model, ModelRef::Teacher(_)));
+    let workspace = match args.workspace.filter(|_| teachers) {
+        Some(url) => Some(Workspace::open(&url, &storage).await?),
+        None => None,
+    };
+    let job = EvaluateJob {
+        model: ModelSpec {
+            model: args.model,
+            config: args.model_config,
+        },
+        against: args.against.map(|model| ModelSpec {
+            model,
+            config: args.against_config,
+        }),
+        config,
+        device: args.runtime.device,
+        onnxruntime: args.runtime.onnxruntime,
+        storage,
+        predictions: args.predictions,
+        visible: true,
+    };
+    let evaluation = job.run(workspace.as_ref()).await?;
+    if let Some(path) = args.plot {
+        std::fs::write(path, evaluate::plot(&evaluation)?)?;
+    }
+    if args.json {
+        return output::json(&evaluation);
+    }
+    output::line(&evaluate::table(&evaluation))
 }
 
 /// What the arguments of `select` ask for.

@@ -7,8 +7,11 @@
 
 mod support;
 
+mod evaluate;
 mod export;
 mod label;
+mod labelled;
+mod labelled_errors;
 mod noise;
 mod readers;
 mod report;

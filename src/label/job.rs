@@ -402,7 +402,7 @@ impl LabelJob {
             &ready.runtime,
             device,
             &bytes,
-            &ready.teacher,
+            &ready.teacher.config,
             &self.config.label,
         )?;
         ready

@@ -53,7 +53,7 @@ use crate::schema::Encoding;
 use crate::source::{ImageRef, Source};
 use crate::store::{Created, StoreError};
 use crate::teacher::model::OrtClassifier;
-use crate::teacher::{Teacher, TeacherError};
+use crate::teacher::{Teacher, TeacherConfig, TeacherError};
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 
 /// Shards that are worked on side by side: the next one's images arrive while the last one's batches are finished.
@@ -536,7 +536,7 @@ pub fn classifiers(
     runtime: &Runtime,
     device: Device,
     model: &[u8],
-    teacher: &Teacher,
+    teacher: &TeacherConfig,
     label: &LabelConfig,
 ) -> Result<(Vec<Box<dyn Classifier>>, usize), LabelError> {
     let workers = match label.workers {
@@ -545,7 +545,7 @@ pub fn classifiers(
     };
     let mut fixed = None;
     let mut boxed = |threads| -> Result<Box<dyn Classifier>, LabelError> {
-        let classifier = OrtClassifier::new(runtime, model, &teacher.config, device, threads)?;
+        let classifier = OrtClassifier::new(runtime, model, teacher, device, threads)?;
         fixed = classifier.signature().fixed_batch;
         Ok(Box::new(classifier))
     };

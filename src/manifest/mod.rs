@@ -23,7 +23,7 @@ use crate::workspace::{Workspace, WorkspaceError, to_json};
 
 pub(crate) use rows::{batch_of, upload};
 pub use rows::{rows, schema};
-pub(crate) use sort::context;
+pub(crate) use sort::{Skipped, context, sorted};
 pub use subset::{Found, Keys, plan_schema};
 pub(crate) use subset::{Wanted, choose, rest};
 

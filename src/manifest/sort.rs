@@ -28,7 +28,7 @@ const SORT_MEMORY: usize = 64 * 1024 * 1024;
 const BATCH: usize = 4096;
 
 /// What was passed over, by why.
-pub(super) type Skipped = Arc<Mutex<BTreeMap<String, u64>>>;
+pub(crate) type Skipped = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// A context whose sorts are bounded in memory.
 pub(crate) fn context() -> Result<SessionContext, DataFusionError> {
@@ -43,7 +43,7 @@ pub(crate) fn context() -> Result<SessionContext, DataFusionError> {
 }
 
 /// The objects of a listing, sorted by path in bytes. What is passed over is counted in `skipped`.
-pub(super) async fn sorted(
+pub(crate) async fn sorted(
     listing: BoxStream<'static, Result<Listed, SourceError>>,
     skipped: &Skipped,
 ) -> Result<BoxStream<'static, Result<ListedObject, ManifestError>>, ManifestError> {

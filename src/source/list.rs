@@ -56,8 +56,20 @@ pub(super) fn container_kind(name: &str) -> Option<Kind> {
     match extension(name) {
         "tar" => Some(Kind::Tar),
         "parquet" | "pq" => Some(Kind::Parquet),
-        _ => None,
+        _ => match idx_dimensions(name) {
+            None | Some('1') => None,
+            Some(_) => Some(Kind::Idx),
+        },
     }
+}
+
+/// The number of dimensions in the name of an IDX file, gzipped or not: 3 of `train-images-idx3-ubyte.gz` and `t10k-images.idx3-ubyte`,
+/// 1 where it has labels.
+fn idx_dimensions(name: &str) -> Option<char> {
+    let plain = name.strip_suffix(".gz").unwrap_or(name);
+    let mut stem = plain.strip_suffix("-ubyte")?.chars();
+    let digit = stem.next_back().filter(char::is_ascii_digit)?;
+    stem.as_str().ends_with("idx").then_some(digit)
 }
 
 /// Whether a source's path names a text file with one URL a line. A web server's folder cannot be listed, so there all that is neither a
@@ -122,6 +134,9 @@ fn classify(path: &str, size: Option<u64>, etag: Option<&str>, config: &SourceCo
     if let Some(kind) = container_kind(&name) {
         return object(kind, None);
     }
+    if idx_dimensions(&name).is_some() {
+        return skipped("IDX labels");
+    }
     if [".tar.gz", ".tgz", ".tar.zst"]
         .iter()
         .any(|end| name.ends_with(end))
@@ -146,7 +161,7 @@ pub(super) fn store(
     config: SourceConfig,
 ) -> BoxStream<'static, Result<Listed, SourceError>> {
     let name = at.path.as_ref().to_lowercase();
-    let folder = extension(&name).is_empty();
+    let folder = extension(&name).is_empty() && container_kind(&name).is_none();
     let http = at.root.scheme().starts_with("http");
     let listed = async move {
         let url = at.url();
@@ -424,6 +439,11 @@ mod tests {
             ("a/x.raw", "object"),
             ("a/x.tar", "tar"),
             ("a/x.parquet", "parquet"),
+            ("a/train-images-idx3-ubyte", "idx"),
+            ("a/t10k-images-idx3-ubyte.gz", "idx"),
+            ("a/train-images.idx3-ubyte", "idx"),
+            ("a/train-labels-idx1-ubyte.gz", "IDX labels"),
+            ("a/photo-ubyte", "object"),
             ("a/x.tar.gz", "unsupported-container"),
             ("a/x.json", ".json"),
             ("a/.DS_Store", "hidden file"),

@@ -1,12 +1,18 @@
 //! A source URL → the images behind it: listed as a stream, read by range, one attempt at a time.
 //!
-//! Loose objects, WebDataset tars and Parquet files with image bytes may lie side by side below one prefix; what an object is follows
-//! from its name. Listing holds no more than a window in memory; reading gives neighbours of one container together.
+//! Loose objects, WebDataset tars, Parquet files with image bytes and IDX files may lie side by side below one prefix; what an object is
+//! follows from its name. Listing holds no more than a window in memory; reading gives neighbours of one container together.
 
+mod column;
+mod error;
+mod idx;
+mod inflate;
 mod list;
+mod names;
 mod pages;
 mod parquet;
 mod read;
+mod split;
 mod webdataset;
 
 use std::ops::Range;
@@ -14,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use futures::stream::{self, BoxStream, StreamExt};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
@@ -21,7 +28,12 @@ use serde::{Deserialize, Serialize};
 use crate::config::DEFAULT_READ_TIMEOUT_S;
 use crate::store::{self, Opened, StorageOptions, StoreError};
 
+pub(crate) use self::column::Column;
+pub use self::error::{ReadError, ReadErrorKind, SourceError};
 pub use self::list::{Listed, Object as ListedObject};
+pub(crate) use self::names::Names;
+pub use self::split::{BadPart, Part, Split};
+pub(crate) use self::webdataset::Member;
 
 /// The most bytes of neighbours in a container that one read gives.
 pub const GROUP_BYTES: u64 = 8 * 1024 * 1024;
@@ -36,6 +48,9 @@ pub struct SourceConfig {
     /// The Parquet column with the bytes; found by itself where there is one binary column, or a struct with `bytes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_column: Option<String>,
+    /// Only a part of the source, by a seeded hash of each image's name: `{ seed = 1, part = "6..60/60" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
 }
 
 /// Bytes between two members of a tar that are rather read along than asked for anew: as `object_store` has it for ranges.
@@ -50,6 +65,8 @@ pub enum Kind {
     Tar,
     /// A Parquet file.
     Parquet,
+    /// An IDX file.
+    Idx,
 }
 
 impl Kind {
@@ -59,12 +76,13 @@ impl Kind {
             Self::Object => "object",
             Self::Tar => "tar",
             Self::Parquet => "parquet",
+            Self::Idx => "idx",
         }
     }
 
     /// The kind of a name in the manifest.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Object, Self::Tar, Self::Parquet]
+        [Self::Object, Self::Tar, Self::Parquet, Self::Idx]
             .into_iter()
             .find(|k| k.name() == name)
     }
@@ -73,7 +91,7 @@ impl Kind {
 /// One image to be read: a row of the manifest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageRef {
-    /// `s3://bucket/a.jpg`, `…/x.tar#member.jpg`, `…/x.parquet#17`.
+    /// `s3://bucket/a.jpg`, `…/x.tar#member.jpg`, `…/x.parquet#17`, `…/x-images-idx3-ubyte#17`.
     pub key: String,
     /// The path, in the source's store, of the object that holds it; the URL itself where the source is a list of URLs.
     pub object: String,
@@ -87,7 +105,7 @@ pub struct ImageRef {
     pub row: u32,
     /// What the object is.
     pub kind: Kind,
-    /// Of a tar member's bytes within the tar; for Parquet the first row of its row group.
+    /// Of a tar member's bytes within the tar, or of an image's pixels within an IDX file; for Parquet the first row of its row group.
     pub offset: Option<u64>,
     /// Of the image in bytes, where it is known before it is read; for Parquet the average of its row group.
     pub size: Option<u64>,
@@ -132,86 +150,6 @@ impl Entry {
     }
 }
 
-/// What can go wrong with a source as a whole. What goes wrong with one image is a [`ReadError`].
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// There is nothing to label.
-    #[error("`{url}` has no images")]
-    Empty {
-        /// The source.
-        url: String,
-    },
-    /// A text that is no list of URLs.
-    #[error("`{url}` is no list of URLs: it has `{line}`")]
-    NotAList {
-        /// The source.
-        url: String,
-        /// The beginning of a line.
-        line: String,
-    },
-    /// A place that cannot be listed.
-    #[error("cannot list `{url}`: {detail}")]
-    List {
-        /// The place.
-        url: String,
-        /// Why.
-        detail: String,
-    },
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl SourceError {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Empty { .. } => Some("give a folder or prefix with images, .tar or .parquet files below it, or a .txt list of URLs".into()),
-            Self::NotAList { .. } => Some("over http(s):// give a .tar, a .parquet, an image, or a text file with one URL a line: a web server's folders cannot be listed".into()),
-            Self::List { .. } => Some("check the permissions; for names that an object store cannot list, give a narrower prefix".into()),
-            Self::Store(e) => e.hint(),
-        }
-    }
-}
-
-/// Why one read failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
-pub struct ReadError {
-    /// What follows from it.
-    pub kind: ReadErrorKind,
-    /// A sentence for people.
-    pub detail: String,
-}
-
-impl ReadError {
-    fn too_large(bytes: u64, limit: u64) -> Self {
-        Self {
-            kind: ReadErrorKind::TooLarge,
-            detail: format!("{bytes} bytes are more than the limit of {limit}"),
-        }
-    }
-}
-
-/// What follows from a failed read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadErrorKind {
-    /// It may work the next time: 5xx, a time-out, a truncated body.
-    Retryable,
-    /// The object is not there any more.
-    NotFound,
-    /// The object is another than the one listed.
-    Changed,
-    /// The store refuses the credentials: every other read will fail the same way.
-    Credentials,
-    /// This image is refused to these credentials: archived, encrypted with another key, or of a host that wants a login.
-    Forbidden,
-    /// Larger than `decode.max_bytes`.
-    TooLarge,
-    /// It is there, and its container cannot be read.
-    Unreadable,
-}
-
 /// An open source.
 #[derive(Debug)]
 pub struct Source {
@@ -225,6 +163,7 @@ pub struct Source {
     config: SourceConfig,
     hosts: Arc<read::Hosts>,
     footers: parquet::Footers,
+    idx: Arc<idx::Files>,
     max_bytes: u64,
     read_timeout: Duration,
 }
@@ -271,6 +210,7 @@ impl Source {
             config: config.clone(),
             hosts: Arc::new(read::Hosts::new(storage.without_retries())),
             footers: parquet::Footers::default(),
+            idx: Arc::default(),
             max_bytes: u64::MAX,
             read_timeout: Duration::from_secs_f64(DEFAULT_READ_TIMEOUT_S),
         })
@@ -305,7 +245,7 @@ impl Source {
     pub async fn size(&self, image: &ImageRef) -> Option<u64> {
         match image.kind {
             Kind::Object => self.reader().size(&image.object).await,
-            Kind::Tar | Kind::Parquet => None,
+            Kind::Tar | Kind::Parquet | Kind::Idx => None,
         }
     }
 
@@ -329,8 +269,29 @@ impl Source {
         }
     }
 
-    /// The objects of the source, in no particular order.
+    /// The objects of the source, in no particular order. Of a split, loose images outside of it are skipped.
     pub fn list(&self) -> BoxStream<'static, Result<Listed, SourceError>> {
+        let Some(split) = self.config.split else {
+            return self.list_all();
+        };
+        let names = self.names();
+        self.list_all()
+            .map_ok(move |listed| match listed {
+                Listed::Object(o)
+                    if o.kind == Kind::Object
+                        && o.problem.is_none()
+                        && !split.has(&names.of(&names.key(&o.path))) =>
+                {
+                    Listed::Skipped {
+                        why: "outside the split".into(),
+                    }
+                }
+                other => other,
+            })
+            .boxed()
+    }
+
+    fn list_all(&self) -> BoxStream<'static, Result<Listed, SourceError>> {
         if self.shape == Shape::UrlList {
             return list::urls(self.listing.clone(), self.url.clone());
         }
@@ -340,8 +301,33 @@ impl Source {
         list::store(self.listing.clone(), self.config.clone())
     }
 
-    /// The images of one listed object, in the order of the container.
+    /// The images of one listed object, in the order of the container. Of a split, those outside of it are left out.
     pub fn entries(&self, object: &list::Object) -> BoxStream<'static, Result<Entry, SourceError>> {
+        let entries = self.entries_all(object);
+        let Some(split) = self.config.split.filter(|_| object.kind != Kind::Object) else {
+            return entries;
+        };
+        let names = self.names();
+        let container = self.key(&object.path);
+        entries
+            .try_filter_map(move |entry| {
+                // What is said of the container itself holds for each of its parts.
+                let kept = entry.key == container || split.has(&names.of(&entry.key));
+                // The rows of a part lie scattered: no run of them is best read together.
+                let entry = kept.then_some(Entry {
+                    together: 0,
+                    ..entry
+                });
+                std::future::ready(Ok(entry))
+            })
+            .boxed()
+    }
+
+    /// As [`Source::entries`], whatever the split.
+    pub(crate) fn entries_all(
+        &self,
+        object: &list::Object,
+    ) -> BoxStream<'static, Result<Entry, SourceError>> {
         let key = self.key(&object.path);
         let whole = Entry {
             size: object.size,
@@ -355,6 +341,41 @@ impl Source {
             Kind::Parquet => {
                 parquet::index(self.reader(), key, object.clone(), self.config.clone())
             }
+            Kind::Idx => idx::index(self.reader(), Arc::clone(&self.idx), key, object.clone()),
+        }
+    }
+
+    /// The images of a tar, and what its `.cls` members say, in the order of the tar.
+    pub(crate) fn members(
+        &self,
+        tar: &list::Object,
+    ) -> BoxStream<'static, Result<Member, SourceError>> {
+        let key = self.key(&tar.path);
+        webdataset::members(self.reader(), key, tar.clone(), self.config.clone(), true)
+    }
+
+    /// A column of a Parquet file, beside that of the images.
+    ///
+    /// # Errors
+    /// The store's, or that the file is none; [`Column::Missing`] is no error.
+    pub(crate) async fn column(
+        &self,
+        parquet: &list::Object,
+        names: &[&str],
+    ) -> Result<Column, SourceError> {
+        column::column(self.reader(), self.key(&parquet.path), parquet, names).await
+    }
+
+    /// A whole small object of the source's store, of at most `most` bytes; `None` where there is none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn object(&self, path: &str, most: u64) -> Result<Option<Bytes>, SourceError> {
+        let reader = self.reader();
+        match read::with_retries(|| reader.whole(path, None, None, most)).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind == ReadErrorKind::NotFound => Ok(None),
+            Err(e) => Err(read::listing_error(self.key(path), e)),
         }
     }
 
@@ -371,7 +392,9 @@ impl Source {
             let near = match first.kind {
                 Kind::Object => false,
                 Kind::Parquet => image.offset == first.offset,
-                Kind::Tar => image.offset.unwrap_or(0).saturating_sub(read) <= GAP_BYTES,
+                Kind::Tar | Kind::Idx => {
+                    image.offset.unwrap_or(0).saturating_sub(read) <= GAP_BYTES
+                }
             };
             read = end(image);
             near && image.object == first.object && self.span(&images[..=*n]) <= GROUP_BYTES
@@ -389,7 +412,7 @@ impl Source {
             Kind::Object => images.iter().filter_map(|i| i.size).sum(),
             // Rows between them are read along where they share a page.
             Kind::Parquet => (last.position.saturating_sub(first.position) + 1) * size,
-            Kind::Tar => {
+            Kind::Tar | Kind::Idx => {
                 (last.offset.unwrap_or(0) + size).saturating_sub(first.offset.unwrap_or(0))
             }
         }
@@ -461,15 +484,23 @@ impl Source {
                 let reader = self.reader();
                 parquet::rows(&reader, &self.footers, images, &self.config, self.max_bytes).await
             }
+            Kind::Idx => {
+                let reader = self.reader();
+                idx::images(&reader, &self.idx, images, self.max_bytes).await
+            }
         }
     }
 
     /// The key of an object: its URL.
     pub(crate) fn key(&self, object: &str) -> String {
-        if self.shape == Shape::UrlList {
-            object.to_owned()
-        } else {
-            format!("{}{object}", self.listing.root)
+        self.names().key(object)
+    }
+
+    /// How its images are called.
+    pub(crate) fn names(&self) -> Names {
+        match self.shape {
+            Shape::UrlList => Names::default(),
+            Shape::Tree => Names::below(&self.listing),
         }
     }
 

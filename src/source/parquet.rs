@@ -31,7 +31,7 @@ const KEPT: usize = 4;
 const BATCH: usize = 16;
 
 /// A Parquet file of the source, read by range.
-struct File {
+pub(super) struct File {
     reader: Reader,
     object: String,
     size: u64,
@@ -246,7 +246,8 @@ pub(super) fn index(
     stream::once(groups).try_flatten().boxed()
 }
 
-fn file(reader: &Reader, object: &str, size: Option<u64>, etag: Option<&str>) -> File {
+/// A file, not read yet.
+pub(super) fn file(reader: &Reader, object: &str, size: Option<u64>, etag: Option<&str>) -> File {
     File {
         reader: reader.clone(),
         object: object.to_owned(),
@@ -397,7 +398,7 @@ fn image_field(schema: &Schema, config: &SourceConfig) -> Result<(usize, Option<
 }
 
 /// The reader's own errors come out as they went in; Parquet's are final.
-fn failed(error: ParquetError) -> ReadError {
+pub(super) fn failed(error: ParquetError) -> ReadError {
     match error {
         ParquetError::External(inner) => match inner.downcast::<ReadError>() {
             Ok(read) => *read,

@@ -1,9 +1,11 @@
 //! A WebDataset tar → its images: headers are read in windows, the data of members are skipped by their offsets.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::list::{Object, is_image};
@@ -14,6 +16,27 @@ use super::{Entry, SourceConfig, SourceError};
 const WINDOW: u64 = 1024 * 1024;
 /// A tar's block in bytes.
 const BLOCK: u64 = 512;
+/// The longest `.cls` member that is read, in bytes: it holds a number or a name.
+const LONGEST_LABEL: u64 = 4096;
+
+/// What a tar's walk meets.
+#[derive(Debug)]
+pub(crate) enum Member {
+    /// An image, or a row about the tar itself.
+    Image {
+        /// Its sample: what it shares with the other members of its name up to the first dot.
+        sample: String,
+        /// The image.
+        entry: Entry,
+    },
+    /// A `.cls` member.
+    Label {
+        /// Its sample.
+        sample: String,
+        /// What it says.
+        text: String,
+    },
+}
 
 /// The images of a tar, in its order.
 pub(super) fn index(
@@ -22,12 +45,30 @@ pub(super) fn index(
     object: Object,
     config: SourceConfig,
 ) -> BoxStream<'static, Result<Entry, SourceError>> {
+    members(reader, key, object, config, false)
+        .map_ok(|member| match member {
+            Member::Image { entry, .. } => Some(entry),
+            Member::Label { .. } => None,
+        })
+        .try_filter_map(|entry| std::future::ready(Ok(entry)))
+        .boxed()
+}
+
+/// The images of a tar, and with `labels` its `.cls` members, in its order.
+pub(super) fn members(
+    reader: Reader,
+    key: String,
+    object: Object,
+    config: SourceConfig,
+    labels: bool,
+) -> BoxStream<'static, Result<Member, SourceError>> {
     let walk = Walk {
         reader,
         key: Arc::from(key),
         size: object.size.unwrap_or(0),
         object,
         config,
+        labels,
         window: (0, Bytes::new()),
         at: 0,
         position: 0,
@@ -36,9 +77,16 @@ pub(super) fn index(
         ended: false,
     };
     stream::try_unfold(walk, |mut walk| async move {
-        Ok(walk.next().await?.map(|entry| (entry, walk)))
+        Ok(walk.next().await?.map(|member| (member, walk)))
     })
     .boxed()
+}
+
+/// The name of a member's sample: its path up to the first dot of the file's name.
+fn sample(name: &str) -> &str {
+    let file = name.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = name[file..].find('.').map_or(name.len(), |dot| file + dot);
+    &name[..dot]
 }
 
 struct Walk {
@@ -46,6 +94,8 @@ struct Walk {
     key: Arc<str>,
     object: Object,
     config: SourceConfig,
+    /// Whether `.cls` members are given as well.
+    labels: bool,
     size: u64,
     /// Start and bytes of what was read last.
     window: (u64, Bytes),
@@ -66,7 +116,7 @@ struct Header {
 }
 
 impl Walk {
-    async fn next(&mut self) -> Result<Option<Entry>, SourceError> {
+    async fn next(&mut self) -> Result<Option<Member>, SourceError> {
         let (mut long_name, mut long_size) = (None, None);
         loop {
             if self.ended {
@@ -140,12 +190,10 @@ impl Walk {
             }
             let name = long_name.take().unwrap_or(header.name);
             if !is_image(&name, &self.config) || name.ends_with('/') {
-                if end > self.size {
-                    self.ended = true;
-                    let detail = format!("it ends within its member `{name}`");
-                    return Ok(Some(self.broken("truncated-tar", &detail)));
+                match self.beside(&name, data..end).await? {
+                    Some(member) => return Ok(Some(member)),
+                    None => continue,
                 }
-                continue;
             }
             let problem = if end > self.size {
                 self.ended = true;
@@ -165,13 +213,35 @@ impl Walk {
         }
     }
 
+    /// A member that is no image: its label where it is one and labels are wanted.
+    async fn beside(
+        &mut self,
+        name: &str,
+        data: Range<u64>,
+    ) -> Result<Option<Member>, SourceError> {
+        if data.end > self.size {
+            self.ended = true;
+            let detail = format!("it ends within its member `{name}`");
+            return Ok(Some(self.broken("truncated-tar", &detail)));
+        }
+        let size = data.end - data.start;
+        if !self.labels || size > LONGEST_LABEL || !name.to_lowercase().ends_with(".cls") {
+            return Ok(None);
+        }
+        let bytes = self.bytes(data.start, size).await?;
+        Ok(Some(Member::Label {
+            sample: sample(name).to_owned(),
+            text: text(&bytes).trim().to_owned(),
+        }))
+    }
+
     fn member(
         &mut self,
         name: &str,
         offset: u64,
         size: u64,
         problem: Option<(&str, String)>,
-    ) -> Entry {
+    ) -> Member {
         let times = self.seen.entry(name.to_owned()).or_insert(0);
         *times += 1;
         let (key, problem) = if *times == 1 {
@@ -187,16 +257,19 @@ impl Walk {
         };
         let position = self.position;
         self.position += 1;
-        Entry {
-            offset: Some(offset),
-            size: Some(size),
-            problem: problem.map(|(reason, detail)| (reason.to_owned(), detail)),
-            ..Entry::new(key, position)
+        Member::Image {
+            sample: sample(name).to_owned(),
+            entry: Entry {
+                offset: Some(offset),
+                size: Some(size),
+                problem: problem.map(|(reason, detail)| (reason.to_owned(), detail)),
+                ..Entry::new(key, position)
+            },
         }
     }
 
     /// What the end of the file says: nothing where the end marker was met and there were images.
-    fn end(&mut self) -> Option<Entry> {
+    fn end(&mut self) -> Option<Member> {
         if !self.marked {
             let detail = "it ends without an end marker: members may be missing";
             Some(self.broken("truncated-tar", detail))
@@ -208,12 +281,15 @@ impl Walk {
     }
 
     /// A row for the tar itself.
-    fn broken(&mut self, reason: &str, detail: &str) -> Entry {
+    fn broken(&mut self, reason: &str, detail: &str) -> Member {
         let position = self.position;
         self.position += 1;
-        Entry {
-            problem: Some((reason.to_owned(), detail.to_owned())),
-            ..Entry::new(self.key.to_string(), position)
+        Member::Image {
+            sample: String::new(),
+            entry: Entry {
+                problem: Some((reason.to_owned(), detail.to_owned())),
+                ..Entry::new(self.key.to_string(), position)
+            },
         }
     }
 

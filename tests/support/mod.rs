@@ -1,5 +1,6 @@
 //! What the tests share: the real executable run as a child, workspaces, images, small ONNX models, tars, an S3 server.
 
+pub(crate) mod fashion;
 pub(crate) mod labels;
 pub(crate) mod onnx;
 pub(crate) mod s3;
@@ -254,6 +255,41 @@ pub(crate) fn parquet_with_images(images: &[Option<&[u8]>]) -> Vec<u8> {
     let batch = RecordBatch::try_from_iter([("image", Arc::new(image) as ArrayRef)]).unwrap();
     let mut out = Vec::new();
     let mut writer = parquet::arrow::ArrowWriter::try_new(&mut out, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    out
+}
+
+/// A Parquet file as Hugging Face's datasets have them, with a column of labels whose class names stand in the metadata.
+pub(crate) fn parquet_with_labels(images: &[(Vec<u8>, Option<i64>)], names: &[&str]) -> Vec<u8> {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StructArray};
+    use arrow::datatypes::{DataType, Field};
+    use parquet::file::metadata::KeyValue;
+    use parquet::file::properties::WriterProperties;
+    let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(images.iter().map(|i| &i.0)));
+    let image = StructArray::from(vec![(
+        Arc::new(Field::new("bytes", DataType::Binary, true)),
+        bytes,
+    )]);
+    let labels: ArrayRef = Arc::new(images.iter().map(|i| i.1).collect::<Int64Array>());
+    let batch =
+        RecordBatch::try_from_iter([("image", Arc::new(image) as ArrayRef), ("label", labels)])
+            .unwrap();
+    let described = serde_json::json!({
+        "info": {"features": {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}}
+    });
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(5))
+        .set_key_value_metadata(Some(vec![KeyValue::new(
+            "huggingface".to_owned(),
+            described.to_string(),
+        )]))
+        .build();
+    let mut out = Vec::new();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(&mut out, batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     out

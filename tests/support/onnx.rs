@@ -139,6 +139,40 @@ names = ["red", "green", "blue", "dark"]
     }
 }
 
+/// A real linear classifier of images of `side` × `side`: flatten, a matrix `[3 · side · side, C]`, a bias `[C]`; logits come out.
+pub(crate) fn linear(side: u64, weights: &[f32], bias: &[f32]) -> Vec<u8> {
+    let classes = bias.len() as u64;
+    let batch = bytes(2, b"N");
+    let dims: Vec<Vec<u8>> = std::iter::once(batch.clone())
+        .chain([3, side, side].map(|d| int(1, d)))
+        .collect();
+    let nodes = [
+        node(
+            "Flatten",
+            &["input"],
+            "flat",
+            &attribute("axis", &int(3, 1), 2),
+        ),
+        node("MatMul", &["flat", "weights"], "scaled", &[]),
+        node("Add", &["scaled", "bias"], "output", &[]),
+    ];
+    let graph = [
+        nodes.iter().flat_map(|n| bytes(1, n)).collect::<Vec<_>>(),
+        bytes(2, b"linear"),
+        bytes(5, &tensor("weights", &[3 * side * side, classes], weights)),
+        bytes(5, &tensor("bias", &[classes], bias)),
+        bytes(11, &value("input", 1, &dims)),
+        bytes(12, &value("output", 1, &[batch, int(1, classes)])),
+    ]
+    .concat();
+    [
+        int(1, 8),
+        bytes(7, &graph),
+        bytes(8, &[bytes(1, b""), int(2, 13)].concat()),
+    ]
+    .concat()
+}
+
 fn varint(mut value: u64) -> Vec<u8> {
     let mut out = Vec::new();
     while value > 127 {

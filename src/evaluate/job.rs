@@ -1,0 +1,279 @@
+//! A whole evaluation: the models, the data, one pass for each model, the comparison.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use futures::stream::StreamExt;
+
+use super::model::{Model, ModelSpec};
+use super::predictions::Predictions;
+use super::statistics::Pairs;
+use super::tally::Tally;
+use super::{Comparison, DataFigures, EvaluateError, Evaluation, ModelFigures};
+use crate::config::Config;
+use crate::error::Error;
+use crate::label::classifiers;
+use crate::label::infer::{Outcome, Workers};
+use crate::label::progress::{Progress, Timings};
+use crate::labelled::{Labelled, LabelledError};
+use crate::runtime::{Device, Runtime};
+use crate::store::StorageOptions;
+use crate::workspace::Workspace;
+
+/// What an evaluation is asked to do.
+#[derive(Debug, Clone)]
+pub struct EvaluateJob {
+    /// The model, A.
+    pub model: ModelSpec,
+    /// The model it is compared with, B.
+    pub against: Option<ModelSpec>,
+    /// `[data]`, `[decode]` and `[label]`.
+    pub config: Config,
+    /// Where the models run.
+    pub device: Device,
+    /// A libonnxruntime.so to be used rather than the one found.
+    pub onnxruntime: Option<PathBuf>,
+    /// For all stores.
+    pub storage: StorageOptions,
+    /// Where each image's predictions are written.
+    pub predictions: Option<String>,
+    /// Whether progress and notes are written to standard error.
+    pub visible: bool,
+}
+
+/// What a model made of an image: all that a comparison needs, a byte an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Right,
+    Wrong,
+    None,
+}
+
+impl EvaluateJob {
+    /// Runs the job.
+    ///
+    /// # Errors
+    /// Any stage's.
+    pub async fn run(&self, workspace: Option<&Workspace>) -> Result<Evaluation, Error> {
+        let data = self.config.data.as_ref().filter(|d| !d.url.is_empty());
+        let data = data.ok_or(EvaluateError::NoData)?;
+        let runtime = Runtime::load(self.onnxruntime.as_deref(), self.device)?;
+        if let Device::Cuda(id) = self.device {
+            runtime.try_cuda(id)?;
+        }
+        let mut models = Vec::new();
+        for spec in std::iter::once(&self.model).chain(&self.against) {
+            models.push(spec.read(workspace, &self.storage, &runtime).await?);
+        }
+        let (device, why) = runtime.resolve(self.device);
+        if self.device == Device::Auto {
+            self.note(&format!("device {device}: {why}"));
+        }
+        same_classes(&models)?;
+        let names = &models[0].config.classes.names;
+        let labelled = Labelled::open(data, Some(names), &self.config, &self.storage).await?;
+        let figures = DataFigures {
+            url: data.url.clone(),
+            images: labelled.images(),
+            unlabelled: labelled.unlabelled(),
+            classes: labelled.counts().iter().filter(|n| **n > 0).count(),
+            fingerprint: labelled.fingerprint().to_owned(),
+        };
+        let mut predictions = match &self.predictions {
+            None => None,
+            Some(_) => Some(Predictions::new(metadata(&figures, &labelled))?),
+        };
+        let (mut evaluated, mut answers) = (Vec::new(), Vec::new());
+        for model in &models {
+            let (of_model, answered) = self
+                .evaluate(model, &labelled, &runtime, device, predictions.as_mut())
+                .await?;
+            evaluated.push(of_model);
+            answers.push(answered);
+        }
+        let comparison = match (&evaluated[..], &answers[..]) {
+            ([a, b], [of_a, of_b]) => Some(compare((&a.model, of_a), (&b.model, of_b))?),
+            _ => None,
+        };
+        if let (Some(predictions), Some(place)) = (predictions, &self.predictions) {
+            predictions.finish(place, &self.storage).await?;
+        }
+        Ok(Evaluation {
+            understudy: env!("CARGO_PKG_VERSION").to_owned(),
+            data: figures,
+            models: evaluated,
+            comparison,
+        })
+    }
+
+    /// One pass over the data.
+    async fn evaluate(
+        &self,
+        model: &Model,
+        labelled: &Labelled,
+        runtime: &Runtime,
+        device: Device,
+        mut predictions: Option<&mut Predictions>,
+    ) -> Result<(ModelFigures, Vec<Answer>), Error> {
+        let label = &self.config.label;
+        let (classifiers, batch) =
+            classifiers(runtime, device, &model.bytes, &model.config, label)?;
+        let timings = Arc::new(Timings::default());
+        let decode = &self.config.decode;
+        let workers = Workers::start(classifiers, &model.config, decode, None, &timings);
+        let fetcher = labelled.fetcher(label, batch, Arc::clone(&timings));
+        let progress = Progress::new(labelled.images(), workers.len(), timings, self.visible);
+        let ahead = workers.len() * label.prefetch;
+        let name: Arc<str> = Arc::from(model.name.as_str());
+        let mut tally = Tally::default();
+        let mut answers = Vec::new();
+        let work = async {
+            let outcomes = labelled
+                .batches(&fetcher, ahead)
+                .map(|batch| async {
+                    let batch = batch?;
+                    let (about, fetched): (Vec<_>, Vec<_>) = batch
+                        .into_iter()
+                        .map(|s| ((s.key, s.class), s.fetched))
+                        .unzip();
+                    let outcomes = workers.label(fetched).await?;
+                    Ok::<Vec<((String, u16), Outcome)>, Error>(
+                        about.into_iter().zip(outcomes).collect(),
+                    )
+                })
+                .buffered(ahead);
+            let mut outcomes = std::pin::pin!(outcomes);
+            while let Some(batch) = outcomes.try_next().await? {
+                for ((key, class), outcome) in batch {
+                    let judged = match &outcome.label {
+                        Ok(prediction) => Some(tally.push(class, prediction)),
+                        Err(reject) => {
+                            tally.reject(reject);
+                            None
+                        }
+                    };
+                    let good = u64::from(judged.is_some());
+                    progress.count(good, 1 - good);
+                    if self.against.is_some() {
+                        answers.push(match judged {
+                            None => Answer::None,
+                            Some(judged) if judged.rank == 1 => Answer::Right,
+                            Some(_) => Answer::Wrong,
+                        });
+                    }
+                    if let Some(predictions) = &mut predictions {
+                        predictions.push(key, &name, class, outcome, judged)?;
+                    }
+                }
+            }
+            Ok::<(), Error>(())
+        };
+        let outcome = tokio::select! {
+            done = work => done,
+            () = progress.show(self.visible) => Ok(()),
+        };
+        progress.finish();
+        outcome?;
+        let seconds = progress.seconds();
+        if tally.images() == 0 {
+            return Err(EvaluateError::Nothing {
+                model: model.name.clone(),
+                images: labelled.images(),
+                reasons: super::table::reasons(tally.rejected()),
+            }
+            .into());
+        }
+        let figures = tally.finish(labelled.classes());
+        Ok((
+            ModelFigures {
+                model: model.name.clone(),
+                model_sha256: model.sha256.clone(),
+                device: device.to_string(),
+                seconds,
+                images_per_second: progress.done() as f64 / seconds.max(1e-9),
+                figures,
+            },
+            answers,
+        ))
+    }
+
+    fn note(&self, text: &str) {
+        if self.visible {
+            use std::io::Write as _;
+            // Nobody reads standard error any more: the work goes on.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+}
+
+/// Models that are compared have to have the same classes in the same order.
+fn same_classes(models: &[Model]) -> Result<(), EvaluateError> {
+    let [a, b] = models else {
+        return Ok(());
+    };
+    let (of_a, of_b) = (&a.config.classes.names, &b.config.classes.names);
+    let differs = of_a.iter().zip(of_b).position(|(a, b)| a != b);
+    let detail = match differs {
+        _ if of_a.len() != of_b.len() => format!("{} and {} classes", of_a.len(), of_b.len()),
+        Some(class) => format!("class {class} is `{}` and `{}`", of_a[class], of_b[class]),
+        None => return Ok(()),
+    };
+    Err(EvaluateError::OtherClasses {
+        a: a.name.clone(),
+        b: b.name.clone(),
+        detail,
+    })
+}
+
+/// Counts who was right on the images that both models answered.
+fn compare(
+    (a, of_a): (&str, &[Answer]),
+    (b, of_b): (&str, &[Answer]),
+) -> Result<Comparison, Error> {
+    if of_a.len() != of_b.len() {
+        return Err(LabelledError::Shifted.into());
+    }
+    let mut pairs = Pairs::default();
+    for answers in of_a.iter().zip(of_b) {
+        match answers {
+            (Answer::Right, Answer::Right) => pairs.both_right += 1,
+            (Answer::Right, Answer::Wrong) => pairs.only_a += 1,
+            (Answer::Wrong, Answer::Right) => pairs.only_b += 1,
+            (Answer::Wrong, Answer::Wrong) => pairs.both_wrong += 1,
+            (Answer::None, _) | (_, Answer::None) => {}
+        }
+    }
+    if pairs.images() == 0 {
+        return Err(EvaluateError::NothingCommon {
+            a: a.to_owned(),
+            b: b.to_owned(),
+        }
+        .into());
+    }
+    Ok(Comparison {
+        a: a.to_owned(),
+        b: b.to_owned(),
+        images: pairs.images(),
+        pairs,
+        test: pairs.compare(),
+    })
+}
+
+/// What the footer of the predictions says.
+fn metadata(data: &DataFigures, labelled: &Labelled) -> HashMap<String, String> {
+    let names = serde_json::to_string(labelled.classes()).unwrap_or_default();
+    HashMap::from([
+        ("understudy.data".to_owned(), data.url.clone()),
+        (
+            "understudy.data_fingerprint".to_owned(),
+            data.fingerprint.clone(),
+        ),
+        ("understudy.class_names".to_owned(), names),
+        (
+            "understudy.version".to_owned(),
+            env!("CARGO_PKG_VERSION").to_owned(),
+        ),
+    ])
+}
