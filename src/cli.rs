@@ -14,6 +14,7 @@ use crate::runtime::Device;
 use crate::schema::Encoding;
 use crate::select::{Balance, Method, Targets};
 use crate::source::Split;
+use crate::student::architecture::Architecture;
 use crate::teacher::TeacherRef;
 
 /// Noisy Student Training as a data system: label a bucket of images with a teacher, and look into the pseudo-labels with SQL
@@ -41,6 +42,9 @@ pub enum Command {
     Label(LabelArgs),
     /// Make a balanced training set of labels: threshold, duplicates, leaked held-out images, the top K of each class, copies
     Select(Box<SelectArgs>),
+    /// Make students: a network and what trains it
+    #[command(subcommand)]
+    Student(StudentCommand),
     /// Tell how right a model is on labelled images, and whether it is better than another one
     ///
     /// Labels are the names of class folders, `.cls` members of tars, a column of Parquet files, or an idx1 file beside idx3 images.
@@ -59,8 +63,11 @@ pub enum Command {
         /// The file
         file: PathBuf,
     },
-    /// Check this machine's ONNX Runtime, and a workspace's store
+    /// Check this machine's ONNX Runtime, what trains students, and a workspace's store
     Doctor(DoctorArgs),
+    /// Load the training build of ONNX Runtime and say which one it is; `doctor` asks a child, since a process loads one library
+    #[command(hide = true)]
+    TrainingRuntime(TrainingRuntimeArgs),
 }
 
 /// Which workspace.
@@ -131,6 +138,86 @@ pub enum TeachersCommand {
         /// Which workspace.
         at: WorkspaceArgs,
     },
+}
+
+/// `student …`
+#[derive(Debug, Subcommand)]
+pub enum StudentCommand {
+    /// Make a student: its network, first weights, and the models that ONNX Runtime trains it with
+    ///
+    /// It is tried out with one step, and is immutable then. The same command again does nothing.
+    Init(Box<StudentInitArgs>),
+    /// List all students
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        /// Which workspace.
+        at: WorkspaceArgs,
+    },
+    /// Show a student
+    Show {
+        /// Its name
+        name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        /// Which workspace.
+        at: WorkspaceArgs,
+    },
+}
+
+/// `student init`
+#[derive(Debug, Args)]
+pub struct StudentInitArgs {
+    /// The student's name
+    pub name: String,
+    #[command(flatten)]
+    /// Which workspace.
+    pub at: WorkspaceArgs,
+    /// efficientnet-b0 to -b7, efficientnet-l2, efficientnet-b0-svhn, efficientnet-lite0, resnet-50 or small
+    #[arg(long, value_name = "NAME", required_unless_present = "config", value_parser = architecture)]
+    pub architecture: Option<Architecture>,
+    /// How many classes
+    #[arg(long, value_name = "N", required_unless_present = "config")]
+    pub classes: Option<usize>,
+    /// Channels, height and width of an image, such as 1x28x28; what the architecture was made for where it is left out
+    #[arg(long, value_name = "CxHxW", value_parser = input)]
+    pub input: Option<[usize; 3]>,
+    /// What the channels of `small` are multiplied by [default: 1]
+    #[arg(long)]
+    pub width: Option<f64>,
+    /// Of the first weights [default: 0]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Keep the stem and so many blocks as they begin [default: 0]
+    #[arg(long, value_name = "N")]
+    pub frozen_blocks: Option<usize>,
+    /// A pipeline file with a `[student]` section, which says the optimizer as well; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Do not try the training models out: for a network whose step this machine has no memory for
+    #[arg(long)]
+    pub skip_trial: bool,
+    /// The Python that makes the training models, rather than the one of `make setup`
+    #[arg(long, value_name = "FILE", env = "UNDERSTUDY_PYTHON")]
+    pub python: Option<PathBuf>,
+    #[command(flatten)]
+    /// Which library.
+    pub training: TrainingRuntimeArgs,
+    /// Print student.json
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which library trains.
+#[derive(Debug, Args)]
+pub struct TrainingRuntimeArgs {
+    /// The training build of ONNX Runtime to load, rather than the one of `make setup` [env: `ORT_TRAINING_DYLIB_PATH`]
+    #[arg(long, value_name = "FILE")]
+    pub onnxruntime_training: Option<PathBuf>,
 }
 
 /// `manifest`
@@ -446,9 +533,26 @@ pub struct DoctorArgs {
     #[command(flatten)]
     /// Which ONNX Runtime.
     pub runtime: RuntimeArgs,
+    #[command(flatten)]
+    /// Which library trains.
+    pub training: TrainingRuntimeArgs,
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn architecture(name: &str) -> Result<Architecture, String> {
+    Architecture::try_from(name.to_owned())
+}
+
+/// `3x32x32`.
+fn input(text: &str) -> Result<[usize; 3], String> {
+    let parts: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+    let advice = || "write channels, height and width, such as 3x32x32".to_owned();
+    parts
+        .map_err(|_| advice())?
+        .try_into()
+        .map_err(|_| advice())
 }
 
 /// `1/16` or `0.0625`.

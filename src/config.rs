@@ -12,6 +12,7 @@ use crate::manifest::ManifestConfig;
 use crate::schema::Encoding;
 use crate::select::SelectConfig;
 use crate::source::SourceConfig;
+use crate::student::config::StudentConfig;
 
 /// What can go wrong with a file that a user writes, or with a flag's value.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,9 @@ pub struct Config {
     /// Labelled images, to evaluate a model on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<DataConfig>,
+    /// The network that is trained, and what trains it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub student: Option<StudentConfig>,
 }
 
 /// The `[label]` section.
@@ -205,6 +209,9 @@ impl Config {
         )?;
         self.select.validate()?;
         self.data.as_ref().map_or(Ok(()), DataConfig::validate)?;
+        if let Some(student) = &self.student {
+            student.validate()?;
+        }
         check(
             decode.max_bytes > 0 && decode.max_pixels > 0 && decode.max_memory > 0,
             "decode",

@@ -1,12 +1,15 @@
 //! `understudy doctor`: what this machine and this workspace have, and what to do about what they lack.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
 
+use crate::child;
 use crate::runtime::{Device, Runtime};
 use crate::store::{self, StorageOptions};
+use crate::student::artifacts;
 use crate::workspace::Workspace;
 
 /// How a check came out.
@@ -41,9 +44,12 @@ pub async fn examine(
     storage: &StorageOptions,
     library: Option<&Path>,
     device: Device,
+    training_library: Option<&Path>,
 ) -> Vec<Check> {
     let mut checks = vec![machine()];
     checks.extend(runtime(library, device));
+    checks.push(training(training_library));
+    checks.push(python());
     if let Some(url) = workspace {
         checks.extend(self::workspace(url, storage).await);
     }
@@ -139,6 +145,58 @@ fn runtime(library: Option<&Path>, device: Device) -> Vec<Check> {
         }
     };
     vec![loaded, providers]
+}
+
+/// What trains students. Where it is missing nothing else is; where it was named and does not work that is a problem.
+fn training(library: Option<&Path>) -> Check {
+    let named = library.is_some() || std::env::var_os("ORT_TRAINING_DYLIB_PATH").is_some();
+    let mut args: Vec<OsString> = vec!["training-runtime".into()];
+    if let Some(library) = library {
+        args.extend(["--onnxruntime-training".into(), library.into()]);
+    }
+    // A process loads one ONNX Runtime, and this one has loaded the other.
+    let answer = child::this()
+        .map_err(|e| e.to_string())
+        .and_then(|this| child::ask(&this, &args));
+    match answer {
+        Ok(answer) => Check {
+            what: "training",
+            verdict: Verdict::Ok,
+            found: String::from_utf8_lossy(&answer).trim_end().to_owned(),
+            advice: None,
+        },
+        Err(words) => Check {
+            what: "training",
+            verdict: if named { Verdict::Problem } else { Verdict::Note },
+            found: words,
+            advice: Some("students are trained with a build of its own: `make setup` derives it, or name yours with --onnxruntime-training or ORT_TRAINING_DYLIB_PATH".into()),
+        },
+    }
+}
+
+/// What makes training models.
+fn python() -> Check {
+    let python = artifacts::python(None);
+    match artifacts::check(&python) {
+        Ok(versions) => Check {
+            what: "student init",
+            verdict: Verdict::Ok,
+            found: format!(
+                "`{}`, Python {}, onnxruntime {}, onnx {}",
+                python.display(),
+                versions.python,
+                versions.onnxruntime,
+                versions.onnx
+            ),
+            advice: None,
+        },
+        Err(e) => Check {
+            what: "student init",
+            verdict: Verdict::Note,
+            advice: e.hint(),
+            found: e.to_string(),
+        },
+    }
 }
 
 async fn workspace(url: &str, storage: &StorageOptions) -> Vec<Check> {

@@ -1,6 +1,7 @@
 //! The crate's error: one variant a stage, and what each means for the process.
 
 use crate::catalog::CatalogError;
+use crate::child::ChildError;
 use crate::config::ConfigError;
 use crate::dataset::DatasetError;
 use crate::evaluate::EvaluateError;
@@ -13,6 +14,8 @@ use crate::runtime::RuntimeError;
 use crate::select::SelectError;
 use crate::source::SourceError;
 use crate::store::StoreError;
+use crate::student::StudentError;
+use crate::student::trainer::TrainerError;
 use crate::teacher::TeacherError;
 use crate::workspace::WorkspaceError;
 
@@ -64,6 +67,12 @@ pub enum Error {
     /// An evaluation.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    /// A student.
+    #[error(transparent)]
+    Student(#[from] StudentError),
+    /// A child of this process.
+    #[error(transparent)]
+    Child(#[from] ChildError),
     /// Standard output or another local stream.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
@@ -159,6 +168,8 @@ impl Error {
                 | EvaluateError::Plot { .. }
                 | EvaluateError::Temporary(_) => 1,
             },
+            Self::Student(e) => student_code(e),
+            Self::Child(e) => e.exit_code(),
             Self::Output(_) => 1,
             Self::Doctor { .. } => 7,
             Self::Statements { code, .. } => *code,
@@ -188,6 +199,8 @@ impl Error {
             Self::Output(_) | Self::Doctor { .. } | Self::Statements { .. } | Self::Interrupted => {
                 None
             }
+            Self::Student(e) => e.hint(),
+            Self::Child(e) => e.hint(),
         }
     }
 
@@ -323,6 +336,21 @@ fn teacher_code(error: &TeacherError) -> u8 {
         | TeacherError::Config { .. } => 2,
         TeacherError::Mismatch { .. } | TeacherError::Trial { .. } => 6,
         TeacherError::Damaged { .. } => 1,
+    }
+}
+
+fn student_code(error: &StudentError) -> u8 {
+    match error {
+        StudentError::Config(_) | StudentError::Taken { .. } => 2,
+        StudentError::NoPython { .. } | StudentError::Tool { .. } => 5,
+        StudentError::Weights { .. } => 6,
+        StudentError::Temporary(_) | StudentError::Damaged { .. } | StudentError::Worker(_) => 1,
+        StudentError::Trainer(e) => match e {
+            TrainerError::Runtime(_) => 5,
+            TrainerError::Artifacts { .. } => 6,
+            TrainerError::Shape { .. } | TrainerError::Temporary(_) => 1,
+        },
+        StudentError::Workspace(e) => workspace_code(e),
     }
 }
 

@@ -4,11 +4,12 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use understudy::Error;
+use understudy::child;
 use understudy::cli::Cli;
 use understudy::run::run;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env()
@@ -16,7 +17,27 @@ async fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    match run(Cli::parse()).await {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(e) => return end(Err(Error::Output(e))),
+    };
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = run(cli) => Some(result),
+            () = child::orphaned() => None,
+        }
+    });
+    let Some(result) = result else {
+        // A child whose parent is gone leaves its work where it is, as if it had been killed with it.
+        runtime.shutdown_background();
+        return ExitCode::FAILURE;
+    };
+    end(result)
+}
+
+fn end(result: Result<(), Error>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {

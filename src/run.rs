@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::catalog::{self, CatalogError, Limits};
 use crate::cli::{
     Cli, Command, DoctorArgs, EvaluateArgs, ExportArgs, LabelArgs, ManifestArgs, ReportArgs,
-    SelectArgs, SqlArgs, StorageArgs, TeachersCommand, WorkspaceArgs,
+    SelectArgs, SqlArgs, StorageArgs, StudentCommand, StudentInitArgs, TeachersCommand,
+    TrainingRuntimeArgs, WorkspaceArgs,
 };
 use crate::config::{Config, ConfigError, parse_toml};
 use crate::dataset;
@@ -28,7 +29,10 @@ use crate::select::prepared::Prepared;
 use crate::shell::Shell;
 use crate::source::Source;
 use crate::store::{self, StorageOptions};
+use crate::student::config::StudentConfig;
 use crate::student::noise::Noise;
+use crate::student::record::InitJob;
+use crate::student::{artifacts, record};
 use crate::teacher::{self, TeacherConfig};
 use crate::workspace::Workspace;
 
@@ -47,8 +51,10 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Export(args) => export(args).await,
         Command::Report(args) => report(args).await,
         Command::Sql(args) => sql(args).await,
+        Command::Student(command) => student(command).await,
         Command::Validate { file } => validate(&file),
         Command::Doctor(args) => examine(&args).await,
+        Command::TrainingRuntime(args) => training_runtime(&args),
     }
 }
 
@@ -269,6 +275,75 @@ async fn select(args: &SelectArgs) -> Result<(), Error> {
     Ok(())
 }
 
+async fn student(command: StudentCommand) -> Result<(), Error> {
+    match command {
+        StudentCommand::Init(args) => student_init(*args).await,
+        StudentCommand::List { json, at } => {
+            let records = record::list(&open(&at).await?).await?;
+            if json {
+                return output::json(&records);
+            }
+            for r in &records {
+                output::line(&r.line())?;
+            }
+            if records.is_empty() {
+                say(
+                    "no students yet; make one with `understudy student init NAME --architecture small --classes N`",
+                );
+            }
+            Ok(())
+        }
+        StudentCommand::Show { name, json, at } => {
+            let r = record::get(&open(&at).await?, &name).await?;
+            if json {
+                return output::json(&r);
+            }
+            let text =
+                toml::to_string(&r.config).map_err(|e| Error::Output(std::io::Error::other(e)))?;
+            output::line(&format!("# {}\n{}", r.line(), text.trim_end()))
+        }
+    }
+}
+
+async fn student_init(args: StudentInitArgs) -> Result<(), Error> {
+    let section = config(args.config.as_deref())?.student;
+    let mut student = match (section, args.architecture, args.classes) {
+        (Some(section), _, _) => section,
+        (None, Some(architecture), Some(classes)) => StudentConfig::new(architecture, classes),
+        (None, _, _) => {
+            return Err(ConfigError::Value {
+                key: "[student]",
+                value: "missing".into(),
+                advice: "write the section, or give --architecture and --classes".into(),
+            }
+            .into());
+        }
+    };
+    student.architecture = args.architecture.unwrap_or(student.architecture);
+    student.classes = args.classes.unwrap_or(student.classes);
+    student.input = args.input.or(student.input);
+    student.width = args.width.unwrap_or(student.width);
+    student.seed = args.seed.unwrap_or(student.seed);
+    student.frozen_blocks = args.frozen_blocks.unwrap_or(student.frozen_blocks);
+    let job = InitJob {
+        name: args.name,
+        config: student,
+        python: artifacts::python(args.python.as_deref()),
+        training_library: args.training.onnxruntime_training,
+        trial: !args.skip_trial,
+    };
+    let (record, new) = job.run(&open(&args.at).await?).await?;
+    say(if new {
+        format!("made the student {}", record.line())
+    } else {
+        format!("the student {} is there already", record.line())
+    });
+    if args.json {
+        output::json(&record)?;
+    }
+    Ok(())
+}
+
 async fn evaluate(args: EvaluateArgs) -> Result<(), Error> {
     let mut config = config(args.config.as_deref())?;
     let label = &mut config.label;
@@ -473,6 +548,7 @@ async fn examine(args: &DoctorArgs) -> Result<(), Error> {
         &options(&args.storage),
         args.runtime.onnxruntime.as_deref(),
         args.runtime.device,
+        args.training.onnxruntime_training.as_deref(),
     )
     .await;
     if args.json {
@@ -488,6 +564,14 @@ async fn examine(args: &DoctorArgs) -> Result<(), Error> {
         0 => Ok(()),
         problems => Err(Error::Doctor { problems }),
     }
+}
+
+fn training_runtime(args: &TrainingRuntimeArgs) -> Result<(), Error> {
+    let runtime = Runtime::load_training(args.onnxruntime_training.as_deref())?;
+    // The compiler's flags, which come last, tell a user nothing.
+    let build = runtime.build_info();
+    let build = build.split(", cmake").next().unwrap_or(build);
+    output::line(&format!("`{}`, {build}", runtime.library.display()))
 }
 
 fn config(file: Option<&Path>) -> Result<Config, ConfigError> {

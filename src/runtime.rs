@@ -3,6 +3,10 @@
 //! The library is looked for in this order: `--onnxruntime PATH`, the environment variable `ORT_DYLIB_PATH`, where
 //! `make setup` puts it (`~/.cache/understudy/onnxruntime/VERSION/`, and `onnxruntime-gpu/VERSION/` before it when CUDA is asked
 //! for), beside the executable, and at last whatever the dynamic loader finds as `libonnxruntime.so`. A process loads **one**.
+//!
+//! Training needs a build with the training API, whose last release is older than what inference wants, so it is a library of its own, in a process of its own
+//! ([`crate::child`]). It is looked for in the same order: `--onnxruntime-training PATH`, `ORT_TRAINING_DYLIB_PATH`, `~/.cache/understudy/onnxruntime-training/VERSION/`, and
+//! beside the executable, as `libonnxruntime_training.so`.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,18 +15,23 @@ use std::sync::Mutex;
 use ort::environment::Environment;
 use ort::ep::ExecutionProvider as _;
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 /// The version that `make setup` fetches.
 pub const VERSION: &str = "1.32.0";
 /// The CUDA build's version that `make setup-cuda` fetches.
 pub const CUDA_VERSION: &str = "1.31.1";
 
+/// The training build's version that `make setup` derives from its wheel.
+pub const TRAINING_VERSION: &str = "1.19.2";
+
 const LIBRARY: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.dylib"
 } else {
     "libonnxruntime.so"
 };
+const TRAINING_LIBRARY: &str = "libonnxruntime_training.so";
+const TRAINING_ADVICE: &str = "derive the training build with `make setup` (`python3 tools/setup.py training-runtime`), or name your own with --onnxruntime-training or ORT_TRAINING_DYLIB_PATH";
 
 /// What can go wrong with ONNX Runtime itself.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +39,12 @@ pub enum RuntimeError {
     /// No library, or it does not load.
     #[error("cannot load ONNX Runtime: {detail}")]
     Load {
+        /// The loader's words and where it was looked for.
+        detail: String,
+    },
+    /// No training build, or it does not load.
+    #[error("cannot load the training build of ONNX Runtime: {detail}")]
+    LoadTraining {
         /// The loader's words and where it was looked for.
         detail: String,
     },
@@ -47,6 +62,14 @@ pub enum RuntimeError {
         /// ONNX Runtime's words.
         detail: String,
     },
+    /// A library without the training API.
+    #[error("cannot train with `{}`: {detail}", library.display())]
+    NoTraining {
+        /// The library that this process has loaded.
+        library: PathBuf,
+        /// What it lacks.
+        detail: String,
+    },
     /// A model ran and failed.
     #[error("ONNX Runtime failed: {detail}")]
     Run {
@@ -59,6 +82,7 @@ impl RuntimeError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::LoadTraining { .. } | Self::NoTraining { .. } => TRAINING_ADVICE.into(),
             Self::Load { .. } => "fetch it with `make setup`, or set ORT_DYLIB_PATH to a libonnxruntime.so of version 1.19 or later".into(),
             Self::NoCuda { .. } => "install the CUDA build with `make setup-cuda`, the NVIDIA driver, CUDA 13 and cuDNN 9, or use --device cpu".into(),
             Self::Session { detail } if detail.contains("external data") || detail.contains(".data") => "the weights are in a second file: save the model as one file, e.g. onnx.save(model, path, save_as_external_data=False)".into(),
@@ -138,14 +162,46 @@ impl Runtime {
             return Ok(runtime.clone());
         }
         let candidates = candidates(explicit, device);
-        // What was named is what is loaded; else the dynamic loader may know one.
-        let library = match (
-            candidates.iter().find(|path| path.exists()),
-            &candidates[..],
-        ) {
+        let runtime = Self::load_first(&candidates, LIBRARY)?;
+        *loaded = Some(runtime.clone());
+        Ok(runtime)
+    }
+
+    /// Loads the training build, or gives the library this process has loaded if that one can train.
+    ///
+    /// # Errors
+    /// [`RuntimeError::LoadTraining`] with every place that was tried, or [`RuntimeError::NoTraining`].
+    pub fn load_training(explicit: Option<&Path>) -> Result<Self, RuntimeError> {
+        let mut loaded = LOADED
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let runtime =
+            match &*loaded {
+                Some(runtime) => runtime.clone(),
+                None => Self::load_first(&training_candidates(explicit), TRAINING_LIBRARY)
+                    .map_err(|e| RuntimeError::LoadTraining {
+                        detail: match e {
+                            RuntimeError::Load { detail } => detail,
+                            other => other.to_string(),
+                        },
+                    })?,
+            };
+        *loaded = Some(runtime.clone());
+        match ort::training::training_api() {
+            Ok(_) => Ok(runtime),
+            Err(e) => Err(RuntimeError::NoTraining {
+                library: runtime.library,
+                detail: e.to_string(),
+            }),
+        }
+    }
+
+    /// Loads the first library that is there. What was named is what is loaded; else the dynamic loader may know `fallback`.
+    fn load_first(candidates: &[PathBuf], fallback: &str) -> Result<Self, RuntimeError> {
+        let library = match (candidates.iter().find(|path| path.exists()), candidates) {
             (Some(found), _) => found.clone(),
             (None, [named]) => named.clone(),
-            (None, _) => PathBuf::from(LIBRARY),
+            (None, _) => PathBuf::from(fallback),
         };
         let environment = ort::init_from(&library)
             .map_err(|e| RuntimeError::Load {
@@ -165,12 +221,10 @@ impl Runtime {
                 detail: e.to_string(),
             })?;
         environment.set_log_level(ort::logging::LogLevel::Error);
-        let runtime = Self {
+        Ok(Self {
             environment,
             library,
-        };
-        *loaded = Some(runtime.clone());
-        Ok(runtime)
+        })
     }
 
     /// The library's version, by the name of its symbols: `VERS_1.32.0`. `ort` asks for it and keeps it to itself.
@@ -235,7 +289,7 @@ impl Runtime {
 
     /// Makes a session of a model's bytes.
     ///
-    /// On the CPU a session has `threads` threads and its idle ones sleep, since other threads decode meanwhile.
+    /// On the CPU a session has `threads` threads.
     ///
     /// # Errors
     /// [`RuntimeError::Session`], or [`RuntimeError::NoCuda`] before it.
@@ -246,12 +300,24 @@ impl Runtime {
         threads: usize,
     ) -> Result<Session, RuntimeError> {
         let fail = |detail: String| RuntimeError::Session { detail };
+        self.options(device, threads)?
+            .commit_from_memory(model)
+            .map_err(|e| fail(e.to_string().replace('\n', " ")))
+    }
+
+    /// Options of a session, for inference or training. Its idle threads sleep, since other threads decode and augment meanwhile.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Session`] or [`RuntimeError::NoCuda`].
+    pub fn options(&self, device: Device, threads: usize) -> Result<SessionBuilder, RuntimeError> {
         let mut builder = Session::builder(&self.environment)
-            .and_then(|b| Ok(b.with_optimization_level(GraphOptimizationLevel::Level3)?))
+            .and_then(|b| Ok(b.with_optimization_level(GraphOptimizationLevel::All)?))
             .and_then(|b| Ok(b.with_intra_threads(threads)?))
             .and_then(|b| Ok(b.with_intra_op_spinning(false)?))
             .and_then(|b| Ok(b.with_memory_pattern(true)?))
-            .map_err(|e| fail(e.to_string()))?;
+            .map_err(|e| RuntimeError::Session {
+                detail: e.to_string(),
+            })?;
         if let Device::Cuda(id) = device {
             self.try_cuda(id)?;
             ort::ep::CUDA::default()
@@ -262,9 +328,7 @@ impl Runtime {
                     detail: e.to_string(),
                 })?;
         }
-        builder
-            .commit_from_memory(model)
-            .map_err(|e| fail(e.to_string().replace('\n', " ")))
+        Ok(builder)
     }
 }
 
@@ -277,12 +341,7 @@ pub fn candidates(explicit: Option<&Path>, device: Device) -> Vec<PathBuf> {
         return vec![path.into()];
     }
     let mut places = Vec::new();
-    let cache = std::env::var_os("UNDERSTUDY_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| {
-            std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/understudy"))
-        });
-    if let Some(cache) = cache {
+    if let Some(cache) = cache() {
         let cuda = cache
             .join("onnxruntime-gpu")
             .join(CUDA_VERSION)
@@ -292,13 +351,38 @@ pub fn candidates(explicit: Option<&Path>, device: Device) -> Vec<PathBuf> {
         }
         places.push(cache.join("onnxruntime").join(VERSION).join(LIBRARY));
     }
-    if let Some(beside) = std::env::current_exe()
-        .ok()
-        .and_then(|exe| exe.parent().map(|dir| dir.join(LIBRARY)))
-    {
-        places.push(beside);
-    }
+    places.extend(beside_the_executable(LIBRARY));
     places
+}
+
+/// Every place where the training build may be, best first.
+pub fn training_candidates(explicit: Option<&Path>) -> Vec<PathBuf> {
+    if let Some(path) = explicit {
+        return vec![path.to_owned()];
+    }
+    if let Some(path) = std::env::var_os("ORT_TRAINING_DYLIB_PATH").filter(|p| !p.is_empty()) {
+        return vec![path.into()];
+    }
+    let cached = cache().map(|cache| {
+        cache
+            .join("onnxruntime-training")
+            .join(TRAINING_VERSION)
+            .join(TRAINING_LIBRARY)
+    });
+    let beside = beside_the_executable(TRAINING_LIBRARY);
+    cached.into_iter().chain(beside).collect()
+}
+
+/// Where `make setup` puts what it fetches.
+pub fn cache() -> Option<PathBuf> {
+    std::env::var_os("UNDERSTUDY_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/understudy")))
+}
+
+fn beside_the_executable(library: &str) -> Option<PathBuf> {
+    let executable = std::env::current_exe().ok()?;
+    Some(executable.parent()?.join(library))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! labels/dataset=D/teacher=NAME@V+NOISE/…                      the same of a teacher that saw noised images
 //! teachers/NAME/V/{model.onnx, teacher.toml, teacher.json}     teacher.json is its commit
 //! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; nothing else in the workspace knows the time
+//! students/NAME/{training_model-….onnx, …, student.json}       student.json is its commit
 //! probes/…                                                     left by the create-only probe where it cannot delete
 //! ```
 //! A commit is one create-only put ([`crate::store::create`]). What needs several objects becomes visible through one JSON that is

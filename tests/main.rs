@@ -7,6 +7,7 @@
 
 mod support;
 
+mod child;
 mod evaluate;
 mod export;
 mod label;
@@ -22,5 +23,7 @@ mod select_properties;
 mod sessions;
 mod slt;
 mod sql;
+mod student;
+mod student_commands;
 mod subset;
 mod wrong_inputs;

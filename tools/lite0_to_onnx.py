@@ -7,6 +7,9 @@ Output  `logits`  [N, 1000] Float32, before any softmax; the classes are pipelin
 The architecture is EfficientNet-B0 (Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019,
 table 1) with the changes of TensorFlow's "lite" models (github.com/tensorflow/tpu, models/official/efficientnet/lite): no
 squeeze-and-excitation, and ReLU6 in place of swish. Batch normalisation is folded into the convolutions.
+
+With --weights the weights are written as they are as well, under their PyTorch names, as the initializers of a graph without operators: what a student of the
+architecture `efficientnet-lite0` can begin with.
 """
 
 import argparse
@@ -149,14 +152,26 @@ def finish(graph: GraphBuilder) -> onnx.ModelProto:
     return model
 
 
+def as_they_are(weights: Dict[str, np.ndarray]) -> onnx.ModelProto:
+    """The weights without the network."""
+    tensors = [numpy_helper.from_array(np.ascontiguousarray(array, dtype=np.float32), name)
+               for name, array in weights.items() if not name.endswith(UNUSED_SUFFIX)]
+    return helper.make_model(helper.make_graph([], "efficientnet-lite0-weights", [], [], tensors),
+                             opset_imports=[helper.make_opsetid("", OPSET)], producer_name="understudy", ir_version=IR_VERSION)
+
+
 def main() -> Optional[str]:
     """Converts; gives the message where it cannot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, help="efficientnet-lite0-….pth")
     parser.add_argument("model", type=Path, help="the ONNX file to write")
+    parser.add_argument("--weights", dest="plain", type=Path, metavar="FILE", help="a second ONNX file to write, with the weights as they are")
     args = parser.parse_args()
     try:
-        onnx.save(build(load(args.weights)), args.model)
+        weights = load(args.weights)
+        onnx.save(build(weights), args.model)
+        if args.plain:
+            onnx.save(as_they_are(weights), args.plain)
     except (OSError, ValueError, pickle.UnpicklingError) as error:
         return f"error: cannot convert `{args.weights}`: {error}"
     return None

