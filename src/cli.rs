@@ -45,6 +45,10 @@ pub enum Command {
     /// Make students: a network and what trains it
     #[command(subcommand)]
     Student(StudentCommand),
+    /// Train a student on labelled images, on a selection's, or on both, under noise; it becomes a teacher
+    ///
+    /// Run it again after a crash or Ctrl-C: it goes on where it was, and ends with the same weights.
+    Train(Box<TrainArgs>),
     /// Tell how right a model is on labelled images, and whether it is better than another one
     ///
     /// Labels are the names of class folders, `.cls` members of tars, a column of Parquet files, or an idx1 file beside idx3 images.
@@ -208,6 +212,49 @@ pub struct StudentInitArgs {
     /// Which library.
     pub training: TrainingRuntimeArgs,
     /// Print student.json
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `train`
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The training's name, and that of the teacher that it becomes
+    pub name: String,
+    #[command(flatten)]
+    /// Which workspace.
+    pub at: WorkspaceArgs,
+    /// The student, as `student init` made it
+    #[arg(long, value_name = "NAME")]
+    pub student: String,
+    /// A pipeline file with a `[train]` section, and `[data]`, `[noise]`, `[decode]` and `[label]` where they are needed; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The selection whose pseudo-labelled images are learned from
+    #[arg(long, value_name = "ID")]
+    pub selection: Option<String>,
+    /// The labelled images: a folder of class folders, a prefix, a .tar, a .parquet or an idx3 file
+    #[arg(long, value_name = "URL")]
+    pub data: Option<String>,
+    /// A noise file, in place of the section `[noise]`
+    #[arg(long, value_name = "FILE")]
+    pub noise: Option<PathBuf>,
+    /// Steps, in place of `train.steps` and `train.epochs`
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Of the order of the images, of their noise and of the masks
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Where it is trained: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub device: Device,
+    /// Threads of the CPU [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    #[command(flatten)]
+    /// Which library.
+    pub training: TrainingRuntimeArgs,
+    /// Print done.json
     #[arg(long)]
     pub json: bool,
 }

@@ -13,6 +13,8 @@ use crate::schema::Encoding;
 use crate::select::SelectConfig;
 use crate::source::SourceConfig;
 use crate::student::config::StudentConfig;
+use crate::student::noise::Noise;
+use crate::train::TrainConfig;
 
 /// What can go wrong with a file that a user writes, or with a flag's value.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +97,12 @@ pub struct Config {
     /// The network that is trained, and what trains it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub student: Option<StudentConfig>,
+    /// How it is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<TrainConfig>,
+    /// What it is noised with, as in a noise file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
 }
 
 /// The `[label]` section.
@@ -212,6 +220,8 @@ impl Config {
         if let Some(student) = &self.student {
             student.validate()?;
         }
+        self.train.as_ref().map_or(Ok(()), TrainConfig::validate)?;
+        self.noise.as_ref().map_or(Ok(()), Noise::validate)?;
         check(
             decode.max_bytes > 0 && decode.max_pixels > 0 && decode.max_memory > 0,
             "decode",

@@ -9,6 +9,7 @@ use crate::export::ExportError;
 use crate::label::LabelError;
 use crate::labelled::LabelledError;
 use crate::manifest::ManifestError;
+use crate::pseudo::PseudoError;
 use crate::report::ReportError;
 use crate::runtime::RuntimeError;
 use crate::select::SelectError;
@@ -17,6 +18,7 @@ use crate::store::StoreError;
 use crate::student::StudentError;
 use crate::student::trainer::TrainerError;
 use crate::teacher::TeacherError;
+use crate::train::TrainError;
 use crate::workspace::WorkspaceError;
 
 /// Any error of understudy.
@@ -64,12 +66,18 @@ pub enum Error {
     /// Labelled data.
     #[error(transparent)]
     Labelled(#[from] LabelledError),
+    /// Pseudo-labelled images.
+    #[error(transparent)]
+    Pseudo(#[from] PseudoError),
     /// An evaluation.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     /// A student.
     #[error(transparent)]
     Student(#[from] StudentError),
+    /// A training.
+    #[error(transparent)]
+    Train(Box<TrainError>),
     /// A child of this process.
     #[error(transparent)]
     Child(#[from] ChildError),
@@ -106,6 +114,12 @@ pub enum Error {
 /// Any result of understudy.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+impl From<TrainError> for Error {
+    fn from(error: TrainError) -> Self {
+        Self::Train(Box::new(error))
+    }
+}
+
 impl Error {
     /// The process's exit code; the README documents them.
     pub fn exit_code(&self) -> u8 {
@@ -121,27 +135,7 @@ impl Error {
             Self::Label(e) => label_code(e),
             Self::Catalog(e) => catalog_code(e),
             Self::Select(e) => select_code(e),
-            Self::Export(e) => match e {
-                ExportError::Config(_)
-                | ExportError::Taken { .. }
-                | ExportError::InsideSource { .. }
-                | ExportError::NoPlace { .. }
-                | ExportError::SoftLabel { .. } => 2,
-                ExportError::Nothing { .. } => 3,
-                ExportError::OtherShard { .. }
-                | ExportError::Unreachable { .. }
-                | ExportError::Encode { .. }
-                | ExportError::Worker => 1,
-                ExportError::Dataset(e) => dataset_code(e),
-                ExportError::Source(e) => source_code(e),
-                ExportError::Fetch(e) => label_code(e),
-                ExportError::Manifest(e) => manifest_code(e),
-                ExportError::Select(e) => select_code(e),
-                ExportError::Catalog(e) => catalog_code(e),
-                ExportError::Teacher(e) => teacher_code(e),
-                ExportError::Store(e) => store_code(e),
-                ExportError::Workspace(e) => workspace_code(e),
-            },
+            Self::Export(e) => export_code(e),
             Self::Report(e) => match e {
                 ReportError::UnknownClass { .. } | ReportError::NothingKept { .. } => 3,
                 ReportError::Query { .. }
@@ -155,6 +149,7 @@ impl Error {
                 ReportError::Store(e) => store_code(e),
             },
             Self::Labelled(e) => labelled_code(e),
+            Self::Pseudo(e) => pseudo_code(e),
             Self::Evaluate(e) => match e {
                 EvaluateError::NoWorkspace { .. }
                 | EvaluateError::NoConfig { .. }
@@ -169,6 +164,7 @@ impl Error {
                 | EvaluateError::Temporary(_) => 1,
             },
             Self::Student(e) => student_code(e),
+            Self::Train(e) => train_code(e),
             Self::Child(e) => e.exit_code(),
             Self::Output(_) => 1,
             Self::Doctor { .. } => 7,
@@ -192,6 +188,7 @@ impl Error {
             Self::Catalog(e) => e.hint(),
             Self::Select(e) => e.hint(),
             Self::Labelled(e) => e.hint(),
+            Self::Pseudo(e) => e.hint(),
             Self::Evaluate(e) => e.hint(),
             Self::Report(e) => e.hint(),
             Self::Export(e) => e.hint(),
@@ -200,6 +197,7 @@ impl Error {
                 None
             }
             Self::Student(e) => e.hint(),
+            Self::Train(e) => e.hint(),
             Self::Child(e) => e.hint(),
         }
     }
@@ -284,6 +282,41 @@ fn labelled_code(error: &LabelledError) -> u8 {
     }
 }
 
+fn export_code(error: &ExportError) -> u8 {
+    match error {
+        ExportError::Config(_)
+        | ExportError::Taken { .. }
+        | ExportError::InsideSource { .. }
+        | ExportError::NoPlace { .. }
+        | ExportError::SoftLabel { .. } => 2,
+        ExportError::Nothing { .. } => 3,
+        ExportError::OtherShard { .. }
+        | ExportError::Unreachable { .. }
+        | ExportError::Encode { .. }
+        | ExportError::Worker => 1,
+        ExportError::Dataset(e) => dataset_code(e),
+        ExportError::Source(e) => source_code(e),
+        ExportError::Fetch(e) => label_code(e),
+        ExportError::Manifest(e) => manifest_code(e),
+        ExportError::Select(e) => select_code(e),
+        ExportError::Catalog(e) => catalog_code(e),
+        ExportError::Teacher(e) => teacher_code(e),
+        ExportError::Store(e) => store_code(e),
+        ExportError::Workspace(e) => workspace_code(e),
+    }
+}
+
+/// 9 where the labels do not fit the student, 3 where nothing is left.
+fn pseudo_code(error: &PseudoError) -> u8 {
+    match error {
+        PseudoError::Foreign { .. } => 2,
+        PseudoError::Gone { .. } => 3,
+        PseudoError::ClassCount { .. } | PseudoError::Class { .. } => 9,
+        PseudoError::Rows(e) => export_code(e),
+        PseudoError::Images(e) => labelled_code(e),
+    }
+}
+
 fn catalog_code(error: &CatalogError) -> u8 {
     match error {
         CatalogError::Workspace(e) => workspace_code(e),
@@ -345,12 +378,34 @@ fn student_code(error: &StudentError) -> u8 {
         StudentError::NoPython { .. } | StudentError::Tool { .. } => 5,
         StudentError::Weights { .. } => 6,
         StudentError::Temporary(_) | StudentError::Damaged { .. } | StudentError::Worker(_) => 1,
-        StudentError::Trainer(e) => match e {
-            TrainerError::Runtime(_) => 5,
-            TrainerError::Artifacts { .. } => 6,
-            TrainerError::Shape { .. } | TrainerError::Temporary(_) => 1,
-        },
+        StudentError::Trainer(e) => trainer_code(e),
         StudentError::Workspace(e) => workspace_code(e),
+    }
+}
+
+fn trainer_code(error: &TrainerError) -> u8 {
+    match error {
+        TrainerError::Runtime(_) => 5,
+        TrainerError::Artifacts { .. } => 6,
+        TrainerError::Shape { .. } | TrainerError::Temporary(_) => 1,
+    }
+}
+
+fn train_code(error: &TrainError) -> u8 {
+    match error {
+        TrainError::Config(_) | TrainError::NoData | TrainError::Taken { .. } => 2,
+        TrainError::Empty { .. } => 3,
+        TrainError::Unusable { .. } | TrainError::Classes { .. } => 9,
+        TrainError::Diverged { .. }
+        | TrainError::Damaged { .. }
+        | TrainError::Metrics(_)
+        | TrainError::Worker(_) => 1,
+        TrainError::Labelled(e) => labelled_code(e),
+        TrainError::Pseudo(e) => pseudo_code(e),
+        TrainError::Student(e) => student_code(e),
+        TrainError::Trainer(e) => trainer_code(e),
+        TrainError::Teacher(e) => teacher_code(e),
+        TrainError::Workspace(e) => workspace_code(e),
     }
 }
 

@@ -14,8 +14,9 @@
 //! The modules, in the order in which data meets them: [`store`] opens a URL, [`source`] lists and reads images, [`manifest`] cuts them
 //! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables, [`shell`] takes
 //! queries of people, [`select`] makes a balanced training set of them, [`export`] writes it with its images for other trainers, [`report`] as a
-//! page that a person looks at; [`student`] is what learns from it, [`labelled`] reads images whose classes are
-//! known, and [`evaluate`] tells how right a model is on them. [`runs`] remembers what was done.
+//! page that a person looks at; [`student`] is what learns from it, [`labelled`] reads images whose classes are known, [`pseudo`] those of a
+//! selection with their soft labels, [`train`] teaches a student with both, and [`evaluate`] tells how right a model is. [`runs`] remembers what
+//! was done.
 
 pub mod child;
 pub mod cli;
@@ -47,7 +48,9 @@ pub mod export;
 pub mod report;
 pub mod select;
 
+pub mod pseudo;
 pub mod student;
+pub mod train;
 
 pub mod doctor;
 pub mod output;

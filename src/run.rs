@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::catalog::{self, CatalogError, Limits};
 use crate::cli::{
     Cli, Command, DoctorArgs, EvaluateArgs, ExportArgs, LabelArgs, ManifestArgs, ReportArgs,
-    SelectArgs, SqlArgs, StorageArgs, StudentCommand, StudentInitArgs, TeachersCommand,
+    SelectArgs, SqlArgs, StorageArgs, StudentCommand, StudentInitArgs, TeachersCommand, TrainArgs,
     TrainingRuntimeArgs, WorkspaceArgs,
 };
 use crate::config::{Config, ConfigError, parse_toml};
@@ -34,6 +34,7 @@ use crate::student::noise::Noise;
 use crate::student::record::InitJob;
 use crate::student::{artifacts, record};
 use crate::teacher::{self, TeacherConfig};
+use crate::train::{self, TrainJob};
 use crate::workspace::Workspace;
 
 /// Does what the arguments say.
@@ -52,6 +53,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Report(args) => report(args).await,
         Command::Sql(args) => sql(args).await,
         Command::Student(command) => student(command).await,
+        Command::Train(args) => Box::pin(train(*args)).await,
         Command::Validate { file } => validate(&file),
         Command::Doctor(args) => examine(&args).await,
         Command::TrainingRuntime(args) => training_runtime(&args),
@@ -342,6 +344,50 @@ async fn student_init(args: StudentInitArgs) -> Result<(), Error> {
         output::json(&record)?;
     }
     Ok(())
+}
+
+async fn train(args: TrainArgs) -> Result<(), Error> {
+    let mut config = config(Some(&args.config))?;
+    if let Some(train) = &mut config.train {
+        train.selection = args.selection.or(train.selection.take());
+        train.seed = args.seed.unwrap_or(train.seed);
+        if args.steps.is_some() {
+            (train.steps, train.epochs) = (args.steps, None);
+        }
+    }
+    if let Some(url) = args.data {
+        config.data.get_or_insert_default().url = url;
+    }
+    if let Some(file) = &args.noise {
+        config.noise = Some(Noise::read(file)?);
+    }
+    config.validate()?;
+    let job = TrainJob {
+        name: args.name,
+        student: args.student,
+        config,
+        device: args.device,
+        threads: args.threads.unwrap_or(0),
+        training_library: args.training.onnxruntime_training,
+        storage: options(&args.at.storage),
+        visible: true,
+    };
+    match job.run(&open(&args.at).await?).await? {
+        train::Outcome::Done { done, new } => {
+            say(done.describe(&job.name, new));
+            if args.json {
+                output::json(&done)?;
+            }
+            Ok(())
+        }
+        train::Outcome::Interrupted { step, steps } => {
+            say(format!(
+                "{}: stopped after {step} of {steps} steps; the same command goes on",
+                job.name
+            ));
+            Err(Error::Interrupted)
+        }
+    }
 }
 
 async fn evaluate(args: EvaluateArgs) -> Result<(), Error> {

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::label::progress::Summary;
 use crate::select::report::SelectionFile;
 use crate::store::Created;
+use crate::train::{self, TrainingRecord};
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 
 /// Files that are read side by side.
@@ -38,7 +39,7 @@ pub enum Outcome {
 pub struct RunRecord {
     /// When it began, what it was, and what tells it from another of the same moment; in order of time.
     pub run: String,
-    /// label, or select.
+    /// label, select or train.
     pub kind: String,
     /// How it ended.
     pub outcome: Outcome,
@@ -54,13 +55,13 @@ pub struct RunRecord {
     /// The dataset; none for labels of another system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
-    /// NAME@VERSION.
+    /// NAME@VERSION; of a training what it became.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<String>,
     /// The selection that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<String>,
-    /// Images that there were to label, or labels that were looked at.
+    /// Images that there were to label or that were learned from, or labels that were looked at.
     pub images: u64,
     /// Images that it labelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,6 +153,30 @@ impl RunRecord {
             copies: Some(file.totals.copies),
             seconds,
             images_per_second: file.totals.labels as f64 / seconds.max(1e-9),
+            ..self
+        }
+    }
+
+    /// What a training did in so many seconds: `images` of labelled and pseudo-labelled ones, each as often as it was learned from.
+    #[must_use]
+    pub fn trained(
+        self,
+        training: &TrainingRecord,
+        outcome: &train::Outcome,
+        images: u64,
+        seconds: f64,
+    ) -> Self {
+        let (outcome, teacher) = match outcome {
+            train::Outcome::Done { done, .. } => (Outcome::Done, Some(done.teacher.clone())),
+            train::Outcome::Interrupted { .. } => (Outcome::Interrupted, None),
+        };
+        Self {
+            outcome,
+            teacher,
+            selection: training.pseudo.as_ref().map(|p| p.selection.clone()),
+            images,
+            seconds,
+            images_per_second: images as f64 / seconds.max(1e-9),
             ..self
         }
     }

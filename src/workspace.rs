@@ -12,6 +12,7 @@
 //! labels/dataset=D/teacher=NAME@V+NOISE/…                      the same of a teacher that saw noised images
 //! teachers/NAME/V/{model.onnx, teacher.toml, teacher.json}     teacher.json is its commit
 //! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; nothing else in the workspace knows the time
+//! trainings/NAME/{training.json, checkpoints/…, metrics-00000000.parquet, done.json}    done.json names the teacher that it became
 //! students/NAME/{training_model-….onnx, …, student.json}       student.json is its commit
 //! probes/…                                                     left by the create-only probe where it cannot delete
 //! ```
@@ -226,6 +227,18 @@ impl Workspace {
                 | object_store::Error::Precondition { .. },
             ) => Ok(true),
             Err(e) => Err(fail(e).into()),
+        }
+    }
+
+    /// Removes an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn remove(&self, relative: &str) -> Result<(), WorkspaceError> {
+        let path = self.path(relative);
+        match self.at.store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(StoreError::from_object_store("remove", self.at.key(&path), &e).into()),
         }
     }
 

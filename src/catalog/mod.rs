@@ -19,6 +19,7 @@ mod runs;
 mod selections;
 mod session;
 mod teachers;
+mod trainings;
 mod views;
 mod yielding;
 
@@ -68,6 +69,7 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
     teachers::register(workspace, context).await?;
     labels::register(workspace, context, &datasets).await?;
     selections::register(workspace, context).await?;
+    trainings::register(workspace, context).await?;
     let runs = runs::Runs {
         workspace: workspace.clone(),
     };

@@ -255,18 +255,27 @@ fn looked_at(rows: Vec<Row>, fetched: Vec<Fetched>) -> Read {
     }
 }
 
-/// Whether the bytes are those that were labelled, and what they are.
-fn look(bytes: Bytes, expected: &[[u8; 32]]) -> Result<Looked, Reject> {
-    let reject = |reason: &str, detail: String| Reject {
-        stage: "fetch",
-        reason: reason.to_owned(),
-        detail,
-    };
-    let sha256: [u8; 32] = Sha256::digest(&bytes).into();
+/// The SHA-256 of bytes, which has to be one of these, if there are any: those of the bytes that were labelled.
+pub(crate) fn checked(bytes: &[u8], expected: &[[u8; 32]]) -> Result<[u8; 32], Reject> {
+    let sha256: [u8; 32] = Sha256::digest(bytes).into();
     if !expected.is_empty() && !expected.contains(&sha256) {
         let detail = "its bytes are not those that were labelled".to_owned();
         return Err(reject("changed", detail));
     }
+    Ok(sha256)
+}
+
+fn reject(reason: &str, detail: String) -> Reject {
+    Reject {
+        stage: "fetch",
+        reason: reason.to_owned(),
+        detail,
+    }
+}
+
+/// Whether the bytes are those that were labelled, and what they are.
+fn look(bytes: Bytes, expected: &[[u8; 32]]) -> Result<Looked, Reject> {
+    let sha256 = checked(&bytes, expected)?;
     let format = format(&bytes).map_err(|e| reject(e.reason(), e.to_string()))?;
     let extension = format.extensions_str().first().copied().unwrap_or("bin");
     Ok((bytes, sha256, extension))

@@ -22,7 +22,6 @@ use super::{
 };
 use crate::catalog::images;
 use crate::config::{Config, ConfigError};
-use crate::dataset;
 use crate::manifest;
 use crate::select;
 use crate::select::input::foreign_fingerprints;
@@ -196,15 +195,13 @@ impl ExportJob {
         selected: &Selected,
         out: &Workspace,
     ) -> Result<(Option<Source>, Option<u32>), ExportError> {
-        let Some(name) = &selected.file.input.dataset else {
+        let Some((dataset, source)) = selected.source(workspace, &self.storage).await? else {
             return Ok((None, None));
         };
-        let dataset = dataset::remember(workspace, name, None, None, None).await?;
-        let source = Source::open(&dataset.source, &self.storage, &dataset.reading)?;
         let at = store::open(&dataset.source, &self.storage)?;
         place::outside(&out.at, &at, &dataset)?;
         source.check().await?;
-        let generations = manifest::generations(workspace, name).await?;
+        let generations = manifest::generations(workspace, &dataset.name).await?;
         Ok((Some(source), generations.last().map(|g| g.generation)))
     }
 
@@ -239,30 +236,21 @@ impl ExportJob {
         generation: Option<u32>,
     ) -> Result<(Sides, Vec<Source>), ExportError> {
         let frame = images::selected(workspace, context, &selected.file).await?;
-        let input = &selected.file.input;
-        // The labels that chose the rows are of the images as they were then.
-        let chooser = input.filter_teacher.as_ref().or(input.teacher.as_ref());
-        let (fingerprints, places, sources) = if let (Some(dataset), Some(teacher), Some(source)) =
-            (&input.dataset, chooser, source)
-        {
-            let classes = selected.names.len();
-            let hashes =
-                images::fingerprinted(workspace, context, dataset, teacher, classes).await?;
-            let mut generations = manifest::generations(workspace, dataset).await?;
-            generations.retain(|g| Some(g.generation) <= generation);
-            let places = images::places(workspace, context, dataset, &generations)?;
-            (Some(hashes), Places::Manifest(places), vec![source])
-        } else {
-            let mut named = self.named(&frame).await?;
-            let hashes = match &input.labels {
-                None => None,
-                Some(files) => foreign_fingerprints(files, &self.storage, context).await?,
+        let of_dataset = selected.of_dataset(workspace, context, generation).await?;
+        let (fingerprints, places, sources) =
+            if let (Some((hashes, places)), Some(source)) = (of_dataset, source) {
+                (Some(hashes), places, vec![source])
+            } else {
+                let mut named = self.named(&frame).await?;
+                let hashes = match &selected.file.input.labels {
+                    None => None,
+                    Some(files) => foreign_fingerprints(files, &self.storage, context).await?,
+                };
+                let hashes = hashes.map(images::fingerprints).transpose()?;
+                let sources = std::mem::take(&mut named.sources);
+                let members = named.has_containers().then(|| named.members(&self.storage));
+                (hashes, Places::Keys(named, members), sources)
             };
-            let hashes = hashes.map(images::fingerprints).transpose()?;
-            let sources = std::mem::take(&mut named.sources);
-            let members = named.has_containers().then(|| named.members(&self.storage));
-            (hashes, Places::Keys(named, members), sources)
-        };
         let sides = Sides {
             selected: frame,
             fingerprints,

@@ -30,20 +30,20 @@ const BATCH: usize = 1024;
 const BY_KEY: &[&str] = &["key"];
 
 /// What is merged.
-pub(super) struct Sides {
+pub(crate) struct Sides {
     /// As [`crate::catalog::images::selected`] gives it.
-    pub(super) selected: DataFrame,
+    pub(crate) selected: DataFrame,
     /// As [`crate::catalog::images::fingerprints`]; none where nothing is known of the bytes.
-    pub(super) fingerprints: Option<DataFrame>,
+    pub(crate) fingerprints: Option<DataFrame>,
     /// Where images are.
-    pub(super) places: Places,
-    pub(super) copies: Copies,
+    pub(crate) places: Places,
+    pub(crate) copies: Copies,
     /// Of the hash that shuffles.
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// Where images are.
-pub(super) enum Places {
+pub(crate) enum Places {
     /// A dataset's: as [`crate::catalog::images::places`].
     Manifest(DataFrame),
     /// What keys of another system say, and what their containers have.

@@ -11,16 +11,16 @@
 //! In memory are two shards, 128 MiB of reads under way and 128 MiB of sorts, which spill. Which rows a shard has follows from the
 //! selection and the manifest alone, and nothing in it depends on time, so that the same export is the same bytes.
 
-mod fetch;
+pub(crate) mod fetch;
 mod index;
 pub mod job;
-mod merge;
+pub(crate) mod merge;
 mod parquet;
 mod place;
 mod places;
 mod progress;
-mod rows;
-mod selection;
+pub(crate) mod rows;
+pub(crate) mod selection;
 mod shard;
 mod soft_label;
 mod table;
@@ -154,7 +154,7 @@ pub enum ExportError {
         why: String,
     },
     /// A soft label that is none.
-    #[error("the soft label of `{key}` cannot be exported: {problem}")]
+    #[error("the soft label of `{key}` cannot be used: {problem}")]
     SoftLabel {
         /// The image.
         key: String,

@@ -60,7 +60,7 @@ fn spelled(key: &str) -> Result<Spelled<'_>, &'static str> {
 
 /// The stores and containers that the keys of a selection name.
 #[derive(Debug, Default)]
-pub(super) struct Named {
+pub(crate) struct Named {
     /// What reads the images, one source a store.
     pub(super) sources: Vec<Source>,
     /// The number of each source, by its store's root; of all web servers together `http`.

@@ -28,29 +28,29 @@ const ROW_BYTES: u64 = 3 * 1024;
 
 /// A row that is to be exported.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// Its place in the export, from 0.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// Which of the sources has it.
-    pub(super) source: u32,
-    pub(super) image: ImageRef,
-    pub(super) class: i64,
-    pub(super) confidence: f32,
+    pub(crate) source: u32,
+    pub(crate) image: ImageRef,
+    pub(crate) class: i64,
+    pub(crate) confidence: f32,
     /// Which repetition of the image it is, from 0.
-    pub(super) copy: u32,
+    pub(crate) copy: u32,
     /// How often it counts.
-    pub(super) copies: u32,
+    pub(crate) copies: u32,
     /// The soft label, where the selection has them.
-    pub(super) probs: Option<Vec<f32>>,
+    pub(crate) probs: Option<Vec<f32>>,
     /// The SHA-256 that its bytes must have: one of these, if there are any.
-    pub(super) hashes: Vec<[u8; 32]>,
+    pub(crate) hashes: Vec<[u8; 32]>,
 }
 
 /// The rows of an export.
-pub(super) type Rows = BoxStream<'static, Result<Row, ExportError>>;
+pub(crate) type Rows = BoxStream<'static, Result<Row, ExportError>>;
 
 /// All rows in their order. `classes` is C, where the teacher is known.
-pub(super) async fn rows(
+pub(crate) async fn rows(
     context: &SessionContext,
     sides: Sides,
     order: Order,

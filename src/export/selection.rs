@@ -1,31 +1,38 @@
 //! A selection's name → `selection.json`, and the teachers that it names.
 
+use datafusion::dataframe::DataFrame;
+use datafusion::prelude::SessionContext;
 use sha2::{Digest, Sha256};
 
 use super::ExportError;
+use super::merge::Places;
+use crate::catalog::images;
+use crate::dataset::{self, Dataset};
 use crate::error::nearest;
 use crate::label::whose;
+use crate::manifest;
 use crate::select::report::{self, SelectionFile};
-use crate::store::StoreError;
+use crate::source::Source;
+use crate::store::{StorageOptions, StoreError};
 use crate::teacher::config::hex;
 use crate::workspace::{Workspace, WorkspaceError, check_name};
 
 /// A selection, and what the workspace knows of it.
-pub(super) struct Selected {
-    pub(super) file: SelectionFile,
+pub(crate) struct Selected {
+    pub(crate) file: SelectionFile,
     /// Of its `selection.json`, in hexadecimal.
-    pub(super) sha256: String,
+    pub(crate) sha256: String,
     /// Class names, where the teacher is known.
-    pub(super) names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// C, where the teacher is known.
-    pub(super) classes: Option<usize>,
+    pub(crate) classes: Option<usize>,
 }
 
 /// The selection of this name.
 ///
 /// # Errors
 /// [`WorkspaceError::Unknown`] with a name that is near.
-pub(super) async fn selected(workspace: &Workspace, id: &str) -> Result<Selected, ExportError> {
+pub(crate) async fn selected(workspace: &Workspace, id: &str) -> Result<Selected, ExportError> {
     check_name("selection", id)?;
     let place = format!("{}/selection.json", report::folder(id));
     let bytes = match workspace.read(&place).await {
@@ -59,6 +66,44 @@ pub(super) async fn selected(workspace: &Workspace, id: &str) -> Result<Selected
         classes: labelled.map(|t| t.record.classes),
         file,
     })
+}
+
+impl Selected {
+    /// The dataset that it is of, with its source; none for labels of another system.
+    pub(crate) async fn source(
+        &self,
+        workspace: &Workspace,
+        storage: &StorageOptions,
+    ) -> Result<Option<(Dataset, Source)>, ExportError> {
+        let Some(name) = &self.file.input.dataset else {
+            return Ok(None);
+        };
+        let dataset = dataset::remember(workspace, name, None, None, None).await?;
+        let source = Source::open(&dataset.source, storage, &dataset.reading)?;
+        Ok(Some((dataset, source)))
+    }
+
+    /// What the labels that chose its rows say of the images' bytes, and where the dataset's images were by the generations up to
+    /// this one; none for labels of another system.
+    pub(crate) async fn of_dataset(
+        &self,
+        workspace: &Workspace,
+        context: &SessionContext,
+        generation: Option<u32>,
+    ) -> Result<Option<(DataFrame, Places)>, ExportError> {
+        let input = &self.file.input;
+        // The labels that chose the rows are of the images as they were then.
+        let chooser = input.filter_teacher.as_ref().or(input.teacher.as_ref());
+        let (Some(dataset), Some(teacher)) = (&input.dataset, chooser) else {
+            return Ok(None);
+        };
+        let classes = self.names.len();
+        let hashes = images::fingerprinted(workspace, context, dataset, teacher, classes).await?;
+        let mut generations = manifest::generations(workspace, dataset).await?;
+        generations.retain(|g| Some(g.generation) <= generation);
+        let places = images::places(workspace, context, dataset, &generations)?;
+        Ok(Some((hashes, Places::Manifest(places))))
+    }
 }
 
 /// The error for a selection that is not there.

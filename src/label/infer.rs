@@ -63,7 +63,7 @@ pub struct Reject {
 }
 
 /// An image on its way into a batch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Fetched {
     /// Its key.
     pub key: String,

@@ -103,7 +103,7 @@ impl Draft {
                 flat &= object.kind == Kind::Object;
                 if let Some(label) = label {
                     let id = distinct.id(label, &entry.key)?;
-                    writer.push(&object, Row::new(&entry, &object_key, id))?;
+                    writer.push(&object, Row::new(&entry, &object_key, u64::from(id)))?;
                 } else {
                     unlabelled.images += 1;
                     unlabelled.first.get_or_insert(entry.key);

@@ -2,6 +2,10 @@
 //!
 //! In memory are 24 bytes a block: of ImageNet as loose files 31 MB, in tars 0.5 MB. A block is one loose image, or up to
 //! [`BLOCK_IMAGES`] neighbours of up to [`BLOCK_BYTES`] in one container, which one read gives.
+//!
+//! An image that comes more than once an epoch lies in the file once. Its block has a place for each time that any of its images comes:
+//! the n-th place holds the images that come at least n times. In the file those with the most copies stand first, so that a place is the
+//! first so many rows of its block, and an order over places needs to know nothing of copies.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
@@ -22,7 +26,7 @@ const UNKNOWN_SIZE: u64 = 1024 * 1024;
 
 /// Neighbours in one object, as a line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Block {
+pub(crate) struct Block {
     object: String,
     kind: String,
     size: Option<u64>,
@@ -32,24 +36,35 @@ pub(super) struct Block {
 
 /// An image of a block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Row {
+pub(crate) struct Row {
     position: u64,
     offset: Option<u64>,
     size: Option<u64>,
     /// What its key has after the object's: `#member`, `#17`.
     suffix: String,
-    /// The number of its label; in a finished index of its class.
-    pub(super) label: u32,
+    /// The number of its label; in a finished index of its class, or of what else its data set knows of it.
+    pub(super) label: u64,
 }
 
 impl Row {
-    pub(super) fn new(entry: &Entry, object_key: &str, label: u32) -> Self {
-        let suffix = entry.key.strip_prefix(object_key).unwrap_or(&entry.key);
+    /// An image as its container's index has it.
+    pub(super) fn new(entry: &Entry, object_key: &str, label: u64) -> Self {
         Self {
             position: entry.position,
             offset: entry.offset,
             size: entry.size,
-            suffix: suffix.to_owned(),
+            suffix: suffix(&entry.key, object_key),
+            label,
+        }
+    }
+
+    /// An image of a manifest.
+    pub(crate) fn placed(image: &ImageRef, object_key: &str, label: u64) -> Self {
+        Self {
+            position: image.position,
+            offset: image.offset,
+            size: image.size,
+            suffix: suffix(&image.key, object_key),
             label,
         }
     }
@@ -57,7 +72,7 @@ impl Row {
     /// The same image with its class in place of its label.
     pub(super) fn with(self, class: u16) -> Self {
         Self {
-            label: u32::from(class),
+            label: u64::from(class),
             ..self
         }
     }
@@ -67,10 +82,15 @@ impl Row {
     }
 }
 
-/// Where a block lies in the file, and what it holds.
+/// What a key has after its object's.
+fn suffix(key: &str, object_key: &str) -> String {
+    key.strip_prefix(object_key).unwrap_or(key).to_owned()
+}
+
+/// Where a block lies in the file, and how many of its rows are meant.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    at: u64,
+pub(crate) struct Place {
+    pub(super) at: u64,
     length: u32,
     pub(super) rows: u32,
     pub(super) bytes: u64,
@@ -91,21 +111,50 @@ impl Place {
 
 /// Writes an index, a block at a time.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     file: BufWriter<File>,
     at: u64,
     places: Vec<Place>,
-    filling: Option<(Block, u64)>,
+    filling: Option<Filling>,
+    images: u64,
     rows: u64,
 }
 
+/// A block that may have more images to come.
+#[derive(Debug)]
+struct Filling {
+    block: Block,
+    /// How often each of its images comes.
+    copies: Vec<u32>,
+    bytes: u64,
+}
+
+impl Filling {
+    /// Those with the most copies first, neighbours otherwise; and the rows and bytes of each place.
+    fn into_layers(self) -> (Block, Vec<(u32, u64)>) {
+        let mut block = self.block;
+        let mut rows: Vec<(u32, Row)> = self.copies.into_iter().zip(block.rows).collect();
+        rows.sort_by_key(|(copies, _)| std::cmp::Reverse(*copies));
+        let most = rows.first().map_or(0, |(copies, _)| *copies);
+        let layers = (1..=most).map(|n| {
+            let of_it = || rows.iter().take_while(|(copies, _)| *copies >= n);
+            let bytes = of_it().map(|(_, row)| row.bytes()).sum();
+            (of_it().count() as u32, bytes)
+        });
+        let layers = layers.collect();
+        block.rows = rows.into_iter().map(|(_, row)| row).collect();
+        (block, layers)
+    }
+}
+
 impl Writer {
-    pub(super) fn new() -> Result<Self, LabelledError> {
+    pub(crate) fn new() -> Result<Self, LabelledError> {
         Ok(Self {
             file: BufWriter::new(tempfile::tempfile()?),
             at: 0,
             places: Vec::new(),
             filling: None,
+            images: 0,
             rows: 0,
         })
     }
@@ -114,6 +163,7 @@ impl Writer {
     pub(super) fn push(&mut self, object: &ListedObject, row: Row) -> Result<(), LabelledError> {
         self.add(
             row,
+            1,
             |block| block.object == object.path,
             || Block {
                 object: object.path.clone(),
@@ -125,10 +175,32 @@ impl Writer {
         )
     }
 
+    /// Adds the next image of a manifest, which comes so many times an epoch.
+    pub(crate) fn place(
+        &mut self,
+        image: &ImageRef,
+        row: Row,
+        copies: u32,
+    ) -> Result<(), LabelledError> {
+        self.add(
+            row,
+            copies,
+            |block| block.object == image.object,
+            || Block {
+                object: image.object.clone(),
+                kind: image.kind.name().to_owned(),
+                size: image.object_size,
+                etag: image.etag.clone(),
+                rows: Vec::new(),
+            },
+        )
+    }
+
     /// Adds the next image of a block of another index.
     pub(super) fn keep(&mut self, of: &Block, row: Row) -> Result<(), LabelledError> {
         self.add(
             row,
+            1,
             |block| block.object == of.object,
             || Block {
                 rows: Vec::new(),
@@ -140,42 +212,54 @@ impl Writer {
     fn add(
         &mut self,
         row: Row,
+        copies: u32,
         is_same: impl Fn(&Block) -> bool,
         make: impl Fn() -> Block,
     ) -> Result<(), LabelledError> {
-        let fits = self.filling.as_ref().is_some_and(|(block, bytes)| {
-            is_same(block) && block.rows.len() < BLOCK_IMAGES && bytes + row.bytes() <= BLOCK_BYTES
+        let fits = self.filling.as_ref().is_some_and(|filling| {
+            is_same(&filling.block)
+                && filling.block.rows.len() < BLOCK_IMAGES
+                && filling.bytes + row.bytes() <= BLOCK_BYTES
         });
         if !fits {
             self.flush()?;
-            self.filling = Some((make(), 0));
+            self.filling = Some(Filling {
+                block: make(),
+                copies: Vec::new(),
+                bytes: 0,
+            });
         }
-        self.rows += 1;
-        if let Some((block, bytes)) = &mut self.filling {
-            *bytes += row.bytes();
-            block.rows.push(row);
+        self.images += 1;
+        self.rows += u64::from(copies);
+        if let Some(filling) = &mut self.filling {
+            filling.bytes += row.bytes();
+            filling.copies.push(copies);
+            filling.block.rows.push(row);
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), LabelledError> {
-        let Some((block, bytes)) = self.filling.take() else {
+        let Some(filling) = self.filling.take() else {
             return Ok(());
         };
+        let (block, layers) = filling.into_layers();
         let mut line = serde_json::to_vec(&block)?;
         line.push(b'\n');
         self.file.write_all(&line)?;
-        self.places.push(Place {
-            at: self.at,
-            length: line.len() as u32,
-            rows: block.rows.len() as u32,
+        let (at, length) = (self.at, line.len() as u32);
+        let place = |(rows, bytes)| Place {
+            at,
+            length,
+            rows,
             bytes,
-        });
+        };
+        self.places.extend(layers.into_iter().map(place));
         self.at += line.len() as u64;
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<Index, LabelledError> {
+    pub(crate) fn finish(mut self) -> Result<Index, LabelledError> {
         self.flush()?;
         let file = self
             .file
@@ -184,6 +268,7 @@ impl Writer {
         Ok(Index {
             file,
             places: self.places,
+            images: self.images,
             rows: self.rows,
         })
     }
@@ -191,24 +276,30 @@ impl Writer {
 
 /// A finished index.
 #[derive(Debug)]
-pub(super) struct Index {
+pub(crate) struct Index {
     file: File,
     places: Vec<Place>,
+    images: u64,
     rows: u64,
 }
 
 impl Index {
     /// How many images.
-    pub(super) fn rows(&self) -> u64 {
+    pub(crate) fn images(&self) -> u64 {
+        self.images
+    }
+
+    /// How many, each as often as it comes.
+    pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The blocks.
+    /// The places of the blocks: one each, where no image comes more than once.
     pub(super) fn places(&self) -> &[Place] {
         &self.places
     }
 
-    /// Reads a block.
+    /// Reads the block of a place.
     pub(super) fn block(&self, number: usize) -> Result<Block, LabelledError> {
         let place = self.places[number];
         let mut line = vec![0; place.length as usize];
@@ -235,7 +326,7 @@ impl Index {
             for (image, class) in block.images(names) {
                 hash.update(names.of(&image.key).as_bytes());
                 hash.update(&[0]);
-                hash.update(&class.to_le_bytes());
+                hash.update(&(class as u32).to_le_bytes());
             }
             Ok(())
         })?;
@@ -245,7 +336,7 @@ impl Index {
 
 impl Block {
     /// The rows with what they need to be read, and their labels.
-    pub(super) fn images(&self, names: &Names) -> Vec<(ImageRef, u32)> {
+    pub(super) fn images(&self, names: &Names) -> Vec<(ImageRef, u64)> {
         let object_key = names.key(&self.object);
         let kind = Kind::parse(&self.kind).unwrap_or(Kind::Object);
         let image = |row: &Row| ImageRef {
@@ -280,5 +371,58 @@ impl Block {
         let mut block = self;
         let rows = std::mem::take(&mut block.rows);
         (block, rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(n: u64, object: &str) -> ImageRef {
+        ImageRef {
+            key: format!("file:///{object}#{n}.jpg"),
+            object: object.to_owned(),
+            position: n,
+            generation: 0,
+            shard: 0,
+            row: 0,
+            kind: Kind::Tar,
+            offset: Some(n * 1024),
+            size: Some(100 + n),
+            object_size: Some(1 << 20),
+            etag: None,
+            problem: None,
+            detail: None,
+        }
+    }
+
+    #[test]
+    fn a_block_has_a_place_for_each_time_that_any_of_its_images_comes() {
+        let mut writer = Writer::new().unwrap();
+        let copies = [1, 3, 2, 1];
+        for (n, copies) in (0..).zip(copies) {
+            let image = member(n, "a.tar");
+            let row = Row::placed(&image, "file:///a.tar", n * 10);
+            writer.place(&image, row, copies).unwrap();
+        }
+        let other = member(9, "b.tar");
+        let row = Row::placed(&other, "file:///b.tar", 90);
+        writer.place(&other, row, 2).unwrap();
+        let index = writer.finish().unwrap();
+        assert_eq!((index.images(), index.rows()), (5, 9));
+        let sums: Vec<(u32, u64)> = index.places().iter().map(|p| (p.rows, p.bytes)).collect();
+        assert_eq!(sums, [(4, 406), (2, 203), (1, 101), (1, 109), (1, 109)]);
+
+        let mut times = std::collections::BTreeMap::new();
+        for (number, place) in index.places().iter().enumerate() {
+            let images = index.block(number).unwrap().images(&Names::default());
+            for (image, label) in &images[..place.rows as usize] {
+                assert_eq!(*label, image.position * 10);
+                assert_eq!(image.offset, Some(image.position * 1024));
+                *times.entry(image.position).or_insert(0) += 1;
+            }
+        }
+        let expected = [(0, 1), (1, 3), (2, 2), (3, 1), (9, 2)];
+        assert_eq!(times.into_iter().collect::<Vec<_>>(), expected);
     }
 }

@@ -8,7 +8,8 @@
 //!   │ draft.rs                  split, first N a class; nothing of an image is read yet
 //!   ▼ index.rs                  blocks of neighbours in a temporary file: how many images there are is known from here on
 //!  stream.rs   in their order   to evaluate
-//!  order.rs    shuffled         to train: a pure function of (seed, epoch), resumed anywhere
+//!  order.rs    shuffled         to train: a pure function of (seed, epoch), resumed anywhere; shuffled.rs fills its pools,
+//!                               those of a selection as well
 //! ```
 //! Of a data set that is damaged, has no labels or does not fit the model, the first key and the number are told before any image is
 //! decoded. Images that cannot be decoded are told by whoever decodes them.
@@ -17,9 +18,10 @@ mod classes;
 mod draft;
 mod error;
 mod idx;
-mod index;
+pub(crate) mod index;
 mod labels;
 mod order;
+pub(crate) mod shuffled;
 mod stream;
 
 use std::sync::Arc;
@@ -151,7 +153,7 @@ impl Labelled {
 
     /// How many images there are.
     pub fn images(&self) -> u64 {
-        self.index.rows()
+        self.index.images()
     }
 
     /// The classes' names: the model's, or the data's own.

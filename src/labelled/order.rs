@@ -1,10 +1,11 @@
 //! A shuffled order of an epoch: a pure function of (seed, epoch) and the index, without a generator's state.
 //!
-//! The blocks are ordered by a hash of (seed, epoch, block). Of these, neighbours of up to [`POOL_IMAGES`] and [`POOL_BYTES`] are
-//! mixed: the images of such a pool are ordered by a hash of (seed, epoch, block, row). How good it is: a data set that fits into one pool, and
+//! The blocks (where images come several times, the places of blocks: [`super::index`]) are ordered by a hash of (seed, epoch, block). Of
+//! these, neighbours of up to [`POOL_IMAGES`] and [`POOL_BYTES`] are mixed: the images of such a pool are ordered by a hash of (seed,
+//! epoch, block, row). How good it is: a data set that fits into one pool, and
 //! loose images of any number, whose blocks have one image each, are permuted uniformly. Of larger tars, Parquet or IDX files, a batch comes from
 //! a pool's worth of blocks of at most 64 neighbours, chosen uniformly; images of one block stay within one pool. That is as good as it gets
-//! without a read an image, and no worse than shuffling shards with a buffer. Every image comes exactly once an epoch.
+//! without a read an image, and no worse than shuffling shards with a buffer. Every image comes exactly as often an epoch as it has copies.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 

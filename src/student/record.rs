@@ -72,13 +72,18 @@ pub struct FileRecord {
 
 impl FileRecord {
     /// Named by its content, so that a folder that a killed `init` left behind is in nobody's way.
-    fn new(stem: &str, suffix: &str, bytes: &Bytes) -> Self {
+    pub(crate) fn new(stem: &str, suffix: &str, bytes: &Bytes) -> Self {
         let sha256 = hex(&Sha256::digest(bytes));
         Self {
             name: format!("{stem}-{}{suffix}", &sha256[..16]),
             bytes: bytes.len() as u64,
             sha256,
         }
+    }
+
+    /// Whether these are its bytes.
+    pub(crate) fn is_of(&self, bytes: &Bytes) -> bool {
+        hex(&Sha256::digest(bytes)) == self.sha256
     }
 }
 

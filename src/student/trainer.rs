@@ -91,7 +91,7 @@ pub struct Batch<'a> {
     pub images: &'a [f32],
     /// [N, classes]: a distribution a row.
     pub targets: &'a [f32],
-    /// [N]: what a row counts in the loss, Σ weight · cross entropy. 1 / N each is the mean; 1 / n and 1 / m for labelled and unlabelled rows is the sum of two means.
+    /// `[N]`: what a row counts in the loss, Σ weight · cross entropy. 1 / N each is the mean; 1 / n and 1 / m for labelled and unlabelled rows is the sum of two means.
     pub weights: &'a [f32],
     /// [N, features]: 1 for no dropout; else 0, or 1 / p for what survives with probability p.
     pub dropout: &'a [f32],

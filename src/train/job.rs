@@ -1,0 +1,583 @@
+//! A whole training: what it is made of, its steps, and the teacher that it becomes.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::batch::{Batches, Kind, Position, Rows};
+use super::checkpoint::{self, Restored};
+use super::config::TrainConfig;
+use super::ema::Ema;
+use super::examples::{Look, Raw, Target, examples};
+use super::learn::{End, HeldOut, Learner};
+use super::progress::Progress;
+use super::record::{self, Done, LabelledRecord, PseudoRecord, TrainingRecord};
+use super::schedule::Length;
+use super::{TrainError, folder};
+use crate::config::{Config, ConfigError};
+use crate::label::fetch::Fetcher;
+use crate::label::progress::Timings;
+use crate::labelled::Labelled;
+use crate::pseudo::PseudoLabelled;
+use crate::random::Draws;
+use crate::runs::RunRecord;
+use crate::runtime::{Device, Runtime};
+use crate::store::StorageOptions;
+use crate::student::artifacts::Artifacts;
+use crate::student::config::StudentConfig;
+use crate::student::export::{export, weights};
+use crate::student::graph::{Form, INPUT, LOGITS};
+use crate::student::noise::{Images, Noise};
+use crate::student::ort::{On, OrtTrainer};
+use crate::student::record::{self as students, StudentRecord};
+use crate::student::trainer::{Shape, StudentTrainer, TrainerError};
+use crate::teacher::config::{ClassesConfig, InputConfig, Layout, OutputConfig, OutputKind};
+use crate::teacher::{self, Teacher, TeacherConfig};
+use crate::workspace::{Workspace, check_name, to_json};
+
+/// Batches that are made ahead of the step.
+const BATCHES_AHEAD: usize = 2;
+
+/// `understudy train`.
+#[derive(Debug, Clone)]
+pub struct TrainJob {
+    /// The training's name, and that of the teacher that it becomes.
+    pub name: String,
+    /// The student.
+    pub student: String,
+    /// The pipeline file's sections.
+    pub config: Config,
+    /// Where it is trained.
+    pub device: Device,
+    /// Threads of the CPU that train; 0 for one a core. Another number may change the last bits of the weights.
+    pub threads: usize,
+    /// A training build of ONNX Runtime to be used rather than the one found.
+    pub training_library: Option<PathBuf>,
+    /// For all stores.
+    pub storage: StorageOptions,
+    /// Whether progress and notes are written to standard error.
+    pub visible: bool,
+}
+
+/// How a training ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It became a teacher; `new` where that was not so before.
+    Done {
+        /// What became of it.
+        done: Done,
+        /// Whether this run did something.
+        new: bool,
+    },
+    /// Ctrl-C: the same command goes on from the checkpoint that was made.
+    Interrupted {
+        /// Steps that are done.
+        step: u64,
+        /// Of how many.
+        steps: u64,
+    },
+}
+
+/// What there is to learn from.
+struct Data {
+    labelled: Option<Arc<Labelled>>,
+    pseudo: Option<Arc<PseudoLabelled>>,
+    held_out: Option<Arc<Labelled>>,
+    classes: Vec<String>,
+}
+
+impl TrainJob {
+    /// Trains from the newest checkpoint, or from the beginning, to the end, and adds what came out as a teacher.
+    ///
+    /// # Errors
+    /// [`TrainError`]. What was committed before stays, and the same job goes on from there.
+    pub async fn run(&self, workspace: &Workspace) -> Result<Outcome, TrainError> {
+        check_name("training", &self.name)?;
+        let run = RunRecord::begin("train");
+        let train = self.train()?;
+        let runtime =
+            Runtime::load_training(self.training_library.as_deref()).map_err(TrainerError::from)?;
+        let student = students::get(workspace, &self.student).await?;
+        let data = self.data(workspace, train, &student).await?;
+        let begins_from = match &train.begin_from {
+            Some(name) => Some(teacher::get(workspace, &name.parse()?).await?),
+            None => None,
+        };
+        let (record, length) = self.describe(train, &student, &data, begins_from.as_ref())?;
+        record.claim(workspace).await?;
+        if let Some(done) = record::done(workspace, &self.name).await? {
+            return Ok(Outcome::Done { done, new: false });
+        }
+        let restored = checkpoint::newest(workspace, &self.name).await?;
+        let artifacts = student.artifacts(workspace).await?;
+        let initial = match begins_from.filter(|_| restored.is_none()) {
+            Some(teacher) => Some(teacher.model(workspace).await?),
+            None => None,
+        };
+        let started = Instant::now();
+        let from = restored.as_ref().map_or(0, |r| r.checkpoint.step);
+        let begun = Begun {
+            student: &student,
+            record: &record,
+            length,
+            data,
+            restored,
+        };
+        let end = self
+            .learn(workspace, &runtime, begun, artifacts, initial)
+            .await?;
+        let step = end.last.as_ref().map_or(from, |m| m.step + 1);
+        let outcome = if end.interrupted {
+            Outcome::Interrupted {
+                step,
+                steps: length.steps,
+            }
+        } else {
+            let done = self
+                .finish(workspace, &runtime, &student, &record, &end)
+                .await?;
+            Outcome::Done { done, new: true }
+        };
+        let images = (step - from) * (record.rows[0] + record.rows[1]) as u64;
+        run.trained(&record, &outcome, images, started.elapsed().as_secs_f64())
+            .end(workspace, &record.train)
+            .await;
+        Ok(outcome)
+    }
+
+    fn train(&self) -> Result<&TrainConfig, ConfigError> {
+        let train = self.config.train.as_ref();
+        train.ok_or_else(|| ConfigError::Value {
+            key: "[train]",
+            value: "missing".into(),
+            advice: "write the section into a pipeline file and give it with --config".into(),
+        })
+    }
+
+    fn noise(&self) -> Noise {
+        self.config.noise.clone().unwrap_or_default()
+    }
+
+    /// Opens what there is to learn from, and to evaluate on. A selection's classes are those of its teacher; without one the labelled data say their own.
+    async fn data(
+        &self,
+        workspace: &Workspace,
+        train: &TrainConfig,
+        student: &StudentRecord,
+    ) -> Result<Data, TrainError> {
+        let classes = student.config.classes;
+        let pseudo = match &train.selection {
+            None => None,
+            Some(selection) => {
+                let open = PseudoLabelled::open(
+                    workspace,
+                    selection,
+                    classes,
+                    &self.config,
+                    &self.storage,
+                );
+                Some(Arc::new(open.await?))
+            }
+        };
+        let mut names: Option<Vec<String>> = pseudo
+            .as_ref()
+            .map(|p| p.classes().to_vec())
+            .filter(|names| !names.is_empty());
+        let mut labelled = None;
+        if let Some(data) = self.config.data.as_ref().filter(|d| !d.url.is_empty()) {
+            let open = Labelled::open(data, names.as_deref(), &self.config, &self.storage);
+            let open = open.await?;
+            if open.classes().len() != classes {
+                return Err(TrainError::Classes {
+                    student: student.name.clone(),
+                    found: classes,
+                    of: data.url.clone(),
+                    expected: open.classes().len(),
+                });
+            }
+            names.get_or_insert_with(|| open.classes().to_vec());
+            labelled = Some(Arc::new(open));
+        }
+        let names = names.unwrap_or_else(|| (0..classes).map(|n| n.to_string()).collect());
+        let held_out = match &train.held_out {
+            Some(data) => {
+                let open = Labelled::open(data, Some(&names), &self.config, &self.storage);
+                Some(Arc::new(open.await?))
+            }
+            None => None,
+        };
+        let empty = |of: &str| TrainError::Empty { of: of.to_owned() };
+        match (&labelled, &pseudo) {
+            (None, None) => Err(TrainError::NoData),
+            (Some(labelled), _) if labelled.images() == 0 => Err(empty(labelled.url())),
+            (_, Some(pseudo)) if pseudo.rows() == 0 => {
+                Err(empty(train.selection.as_deref().unwrap_or_default()))
+            }
+            _ => Ok(Data {
+                labelled,
+                pseudo,
+                held_out,
+                classes: names,
+            }),
+        }
+    }
+
+    fn describe(
+        &self,
+        train: &TrainConfig,
+        student: &StudentRecord,
+        data: &Data,
+        begins_from: Option<&Teacher>,
+    ) -> Result<(TrainingRecord, Length), TrainError> {
+        let rows = train.rows(data.labelled.is_some(), data.pseudo.is_some());
+        let (counted, images) = match (&data.labelled, &data.pseudo) {
+            (Some(labelled), _) => (rows[0], labelled.images()),
+            (None, Some(pseudo)) => (rows[1], pseudo.rows()),
+            (None, None) => return Err(TrainError::NoData),
+        };
+        let steps_per_epoch = images as f64 / counted as f64;
+        let length = Length {
+            steps: match (train.steps, train.epochs) {
+                (Some(steps), _) => steps,
+                (None, epochs) => (epochs.unwrap_or(1.0) * steps_per_epoch).ceil() as u64,
+            },
+            steps_per_epoch,
+            batch: counted as u64,
+        };
+        let record = TrainingRecord {
+            name: self.name.clone(),
+            student: student.name.clone(),
+            training_model_sha256: student.files.training_model.sha256.clone(),
+            train: train.clone(),
+            noise: self.noise(),
+            classes: data.classes.clone(),
+            labelled: data.labelled.as_ref().map(|labelled| LabelledRecord {
+                data: self.config.data.clone().unwrap_or_default(),
+                images: labelled.images(),
+                fingerprint: labelled.fingerprint().to_owned(),
+            }),
+            pseudo: data.pseudo.as_ref().map(|pseudo| PseudoRecord {
+                selection: train.selection.clone().unwrap_or_default(),
+                images: pseudo.images(),
+                rows: pseudo.rows(),
+                missing: pseudo.missing(),
+                fingerprint: pseudo.fingerprint().to_owned(),
+            }),
+            begins_from: begins_from.map(|t| t.record.to_string()),
+            steps: length.steps,
+            rows,
+            understudy: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        Ok((record, length))
+    }
+
+    /// All steps that are left.
+    async fn learn(
+        &self,
+        workspace: &Workspace,
+        runtime: &Runtime,
+        begun: Begun<'_>,
+        artifacts: Artifacts,
+        initial: Option<Bytes>,
+    ) -> Result<End, TrainError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if self.threads == 0 {
+            cores
+        } else {
+            self.threads
+        };
+        let train = begun.record.train.clone();
+        let (position, from) = begun
+            .restored
+            .as_ref()
+            .map_or((Position::default(), 0), |r| {
+                (r.checkpoint.position, r.checkpoint.step)
+            });
+        let (feed, mut take) = feed(
+            self.batches(&begun, position, cores),
+            from,
+            begun.length.steps,
+        );
+        let stop = Arc::new(AtomicBool::new(false));
+        let interrupts = tokio::spawn(interrupts(Arc::clone(&stop), self.visible));
+        let on = On {
+            device: match runtime.resolve(self.device) {
+                (Device::Auto, _) => Device::Cpu,
+                (device, _) => device,
+            },
+            threads,
+        };
+        let images = begun.record.rows[0] + begun.record.rows[1];
+        let start = Start {
+            runtime: runtime.clone(),
+            on,
+            student: begun.student.config.clone(),
+            artifacts,
+            initial,
+            held_out: self.held_out(&begun, cores),
+            handle: tokio::runtime::Handle::current(),
+            workspace: workspace.clone(),
+            name: self.name.clone(),
+            train,
+            length: begun.length,
+            progress: Progress::new(begun.length.steps, from, images, self.visible),
+            stop,
+            restored: begun.restored,
+        };
+        let learned =
+            tokio::task::spawn_blocking(move || start.learner()?.learn(from, position, &mut take));
+        let end = learned.await;
+        feed.abort();
+        interrupts.abort();
+        end?
+    }
+
+    fn held_out(&self, begun: &Begun<'_>, workers: usize) -> Option<HeldOut> {
+        let data = begun.data.held_out.as_ref()?;
+        Some(HeldOut {
+            data: Arc::clone(data),
+            fetcher: Arc::new(self.fetcher(data)),
+            look: self.look(begun, data.url(), None),
+            workers,
+        })
+    }
+
+    fn fetcher(&self, data: &Labelled) -> Fetcher {
+        data.fetcher(&self.config.label, 64, Arc::new(Timings::default()))
+    }
+
+    /// How images are looked at; held-out ones without noise.
+    fn look(&self, begun: &Begun<'_>, of: &str, images: Option<Images>) -> Look {
+        let purpose = match images {
+            Some(Images::Labelled) => 1,
+            Some(Images::Unlabelled) => 2,
+            None => 0,
+        };
+        Look {
+            of: of.to_owned(),
+            decode: self.config.decode.clone(),
+            preprocess: begun.record.train.preprocess.clone(),
+            input: begun.student.input,
+            noise: images
+                .map(|images| begun.record.noise.image(images))
+                .filter(|noise| !noise.is_none()),
+            seed: Draws::of_row(begun.record.train.seed, 0, purpose).bits(0),
+        }
+    }
+
+    /// The streams of both kinds of images, from where a checkpoint was, and what makes batches of them.
+    fn batches(&self, begun: &Begun<'_>, position: Position, workers: usize) -> Batches {
+        let train = &begun.record.train;
+        let noise = &begun.record.noise;
+        let order = |n| Draws::of_row(train.seed, 1, n).bits(0);
+        let labelled = begun.data.labelled.as_ref().map(|data| {
+            let fetcher = Arc::new(self.fetcher(data));
+            let raw = data
+                .shuffled(&fetcher, order(0), position.labelled)
+                .map_err(TrainError::from)
+                .map_ok(|s| Raw {
+                    at: s.at,
+                    target: Target::Hard(s.class),
+                    fetched: s.fetched,
+                })
+                .boxed();
+            let look = self.look(begun, data.url(), Some(Images::Labelled));
+            examples(raw, look, workers)
+        });
+        let pseudo = begun.data.pseudo.as_ref().map(|data| {
+            let timings = Arc::new(Timings::default());
+            let fetcher = Arc::new(data.fetcher(&self.config.label, 64, timings));
+            let raw = data
+                .shuffled(&fetcher, order(1), position.pseudo)
+                .map_err(TrainError::from)
+                .map_ok(|s| Raw {
+                    at: s.at,
+                    target: s.soft.map_or(Target::Hard(s.class), Target::Soft),
+                    fetched: s.fetched,
+                })
+                .boxed();
+            let of = train.selection.as_deref().unwrap_or_default();
+            let look = self.look(begun, of, Some(Images::Unlabelled));
+            examples(raw, look, workers)
+        });
+        let graph = begun.student.config.graph(Form::Training);
+        let kind = |images, rows, examples| Kind {
+            rows,
+            examples,
+            noise: noise.model(images),
+        };
+        Batches {
+            shape: Shape {
+                input: graph.input,
+                classes: graph.classes,
+                features: graph.features,
+                depth: graph.depth.len(),
+            },
+            places: graph.depth,
+            loss: train.loss,
+            label_smoothing: train.label_smoothing,
+            seed: Draws::of_row(train.seed, 2, 0).bits(0),
+            labelled: kind(Images::Labelled, begun.record.rows[0], labelled),
+            pseudo: kind(Images::Unlabelled, begun.record.rows[1], pseudo),
+            position,
+        }
+    }
+
+    /// Adds what came out as a teacher, and says so.
+    async fn finish(
+        &self,
+        workspace: &Workspace,
+        runtime: &Runtime,
+        student: &StudentRecord,
+        record: &TrainingRecord,
+        end: &End,
+    ) -> Result<Done, TrainError> {
+        let model = export(&student.config, &end.infos, &end.values)?;
+        let [_, height, width] = student.input;
+        let config = TeacherConfig {
+            description: Some(format!(
+                "{}, trained by understudy as {}",
+                student.config.architecture, self.name
+            )),
+            input: InputConfig {
+                name: Some(INPUT.to_owned()),
+                layout: Layout::Nchw,
+                size: [height as u32, width as u32],
+            },
+            preprocess: record.train.preprocess.clone(),
+            output: OutputConfig {
+                name: Some(LOGITS.to_owned()),
+                kind: OutputKind::Logits,
+            },
+            classes: ClassesConfig {
+                names: record.classes.clone(),
+                file: None,
+            },
+        };
+        let (teacher, _) = teacher::add(workspace, runtime, &self.name, model, &config).await?;
+        let [labelled, pseudo] = record.rows.map(|rows| rows as u64 * record.steps);
+        let last = end.last.as_ref();
+        let done = Done {
+            teacher: teacher.to_string(),
+            steps: record.steps,
+            left_out: (end.position.labelled + end.position.pseudo)
+                .saturating_sub(labelled + pseudo),
+            held_out_loss: last.and_then(|m| m.held_out_loss),
+            held_out_top1: last.and_then(|m| m.held_out_top1),
+        };
+        let at = format!("{}/done.json", folder(&self.name));
+        workspace.create(&at, to_json(&done)).await?;
+        Ok(done)
+    }
+}
+
+/// A training whose data are open.
+struct Begun<'a> {
+    student: &'a StudentRecord,
+    record: &'a TrainingRecord,
+    length: Length,
+    data: Data,
+    restored: Option<Restored>,
+}
+
+/// Makes the batches of the steps from `from` on, ahead of who takes them.
+fn feed(
+    mut batches: Batches,
+    from: u64,
+    steps: u64,
+) -> (JoinHandle<()>, mpsc::Receiver<Result<Rows, TrainError>>) {
+    let (give, take) = mpsc::channel(BATCHES_AHEAD);
+    let feed = tokio::spawn(async move {
+        for step in from..steps {
+            let Some(rows) = batches.next(step).await.transpose() else {
+                break;
+            };
+            let failed = rows.is_err();
+            if give.send(rows).await.is_err() || failed {
+                break;
+            }
+        }
+    });
+    (feed, take)
+}
+
+/// Sets `stop` at Ctrl-C.
+async fn interrupts(stop: Arc<AtomicBool>, visible: bool) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        stop.store(true, Ordering::Relaxed);
+        if visible {
+            let _ = writeln!(
+                std::io::stderr(),
+                "stopping: this step is being finished, and a checkpoint made"
+            );
+        }
+    }
+}
+
+/// What a training begins with, on the thread that it stays on.
+struct Start {
+    runtime: Runtime,
+    on: On,
+    student: StudentConfig,
+    artifacts: Artifacts,
+    /// An exported student whose weights it begins with.
+    initial: Option<Bytes>,
+    held_out: Option<HeldOut>,
+    handle: Handle,
+    workspace: Workspace,
+    name: String,
+    train: TrainConfig,
+    length: Length,
+    progress: Progress,
+    stop: Arc<AtomicBool>,
+    restored: Option<Restored>,
+}
+
+impl Start {
+    fn learner(mut self) -> Result<Learner, TrainError> {
+        let (mut ema, mut last, mut pending) = (None, None, Vec::new());
+        if let Some(restored) = self.restored {
+            self.artifacts.checkpoint = restored.state;
+            ema = restored.ema;
+            (last, pending) = (restored.checkpoint.last, restored.checkpoint.metrics);
+        }
+        let mut trainer = OrtTrainer::new(&self.runtime, &self.student, &self.artifacts, self.on)?;
+        if let Some(model) = self.initial {
+            let infos = trainer.parameters();
+            let wanted = infos.iter().map(|p| (p.name.as_str(), p.dims.as_slice()));
+            let values = weights(model, wanted)?;
+            trainer.write(&values)?;
+        }
+        let ema = if self.train.ema > 0.0 {
+            let mut values = ema.unwrap_or_default();
+            if values.is_empty() {
+                trainer.read(&mut values)?;
+            }
+            Some(Ema::new(self.train.ema, values))
+        } else {
+            None
+        };
+        Ok(Learner {
+            handle: self.handle,
+            workspace: self.workspace,
+            name: self.name,
+            train: self.train,
+            length: self.length,
+            trainer,
+            ema,
+            last,
+            pending,
+            held_out: self.held_out,
+            progress: self.progress,
+            stop: self.stop,
+        })
+    }
+}

@@ -1,0 +1,186 @@
+//! `training.json`: what a training is. `done.json`: what became of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::config::TrainConfig;
+use super::{TrainError, folder};
+use crate::labelled::DataConfig;
+use crate::store::{Created, StoreError};
+use crate::student::noise::Noise;
+use crate::workspace::{Workspace, WorkspaceError, to_json};
+
+/// `trainings/NAME/training.json`. Nothing in it depends on time or speed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    /// Its name, and that of the teacher that it becomes.
+    pub name: String,
+    /// The student.
+    pub student: String,
+    /// Of the student's training model, in hexadecimal.
+    pub training_model_sha256: String,
+    /// How it is trained.
+    pub train: TrainConfig,
+    /// What it is noised with.
+    pub noise: Noise,
+    /// The classes' names.
+    pub classes: Vec<String>,
+    /// The labelled images.
+    pub labelled: Option<LabelledRecord>,
+    /// The pseudo-labelled images.
+    pub pseudo: Option<PseudoRecord>,
+    /// NAME@VERSION of the teacher whose weights it begins with.
+    pub begins_from: Option<String>,
+    /// How many steps.
+    pub steps: u64,
+    /// Labelled and pseudo-labelled images a step.
+    pub rows: [usize; 2],
+    /// The understudy that began it.
+    pub understudy: String,
+}
+
+/// What labelled images a training has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelledRecord {
+    /// As they were named.
+    pub data: DataConfig,
+    /// How many.
+    pub images: u64,
+    /// A hash of their names and classes ([`crate::labelled::Labelled::fingerprint`]).
+    pub fingerprint: String,
+}
+
+/// What pseudo-labelled images a training has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PseudoRecord {
+    /// The selection.
+    pub selection: String,
+    /// How many images.
+    pub images: u64,
+    /// How many with their copies.
+    pub rows: u64,
+    /// Images of the selection that were gone when the training began.
+    pub missing: u64,
+    /// A hash of what is learned of them ([`crate::pseudo::PseudoLabelled::fingerprint`]).
+    pub fingerprint: String,
+}
+
+/// `trainings/NAME/done.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// NAME@VERSION of the teacher that it became.
+    pub teacher: String,
+    /// Steps.
+    pub steps: u64,
+    /// Images that were left out because they could not be fetched or decoded, as often as they came.
+    pub left_out: u64,
+    /// The mean cross entropy of the held-out images at the end.
+    pub held_out_loss: Option<f32>,
+    /// How many of them are right, from 0 to 1.
+    pub held_out_top1: Option<f32>,
+}
+
+impl Done {
+    /// A line for people.
+    pub fn describe(&self, name: &str, new: bool) -> String {
+        let what = if new {
+            format!("{name}: {} steps, now teacher {}", self.steps, self.teacher)
+        } else {
+            format!("{name} is trained already: teacher {}", self.teacher)
+        };
+        let worth = self
+            .held_out_top1
+            .map(|top1| format!("; held-out top-1 {:.2} %", top1 * 100.0));
+        let left_out = (self.left_out > 0)
+            .then(|| format!("; {} images left out that could not be read", self.left_out));
+        [Some(what), worth, left_out]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+impl TrainingRecord {
+    /// Commits the training, or finds that it is there already.
+    ///
+    /// # Errors
+    /// [`TrainError::Taken`] where another one has the name.
+    pub(super) async fn claim(&self, workspace: &Workspace) -> Result<(), TrainError> {
+        let at = format!("{}/training.json", folder(&self.name));
+        if workspace.create(&at, to_json(self)).await? != Created::Other {
+            return Ok(());
+        }
+        let there: Self = workspace.read_json(&at).await?;
+        match self.difference(&there) {
+            None => Ok(()),
+            Some(difference) => Err(TrainError::Taken {
+                name: self.name.clone(),
+                difference,
+            }),
+        }
+    }
+
+    /// The first thing in which another one differs, in words; the understudy that began it may.
+    fn difference(&self, there: &Self) -> Option<String> {
+        let values = [self, there].map(|r| serde_json::to_value(r).unwrap_or_default());
+        differing("", &values[0], &values[1])
+    }
+}
+
+fn differing(path: &str, now: &serde_json::Value, then: &serde_json::Value) -> Option<String> {
+    if now == then || path == "understudy" {
+        return None;
+    }
+    if let (Some(a), Some(b)) = (now.as_object(), then.as_object()) {
+        let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        return keys.into_iter().find_map(|key| {
+            let path = match path {
+                "" => key.clone(),
+                path => format!("{path}.{key}"),
+            };
+            let none = serde_json::Value::Null;
+            differing(
+                &path,
+                a.get(key).unwrap_or(&none),
+                b.get(key).unwrap_or(&none),
+            )
+        });
+    }
+    Some(format!("`{path}` is {now}, it was {then}"))
+}
+
+/// What became of a training; none while it has not ended.
+pub(super) async fn done(
+    workspace: &Workspace,
+    name: &str,
+) -> Result<Option<Done>, WorkspaceError> {
+    match workspace
+        .read_json(&format!("{}/done.json", folder(name)))
+        .await
+    {
+        Ok(done) => Ok(Some(done)),
+        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// All trainings, and what became of them.
+///
+/// # Errors
+/// The store's.
+pub async fn list(
+    workspace: &Workspace,
+) -> Result<Vec<(TrainingRecord, Option<Done>)>, WorkspaceError> {
+    let mut trainings = Vec::new();
+    for name in workspace.folders("trainings").await? {
+        let at = format!("{}/training.json", folder(&name));
+        let record = match workspace.read_json(&at).await {
+            Ok(record) => record,
+            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => continue,
+            Err(e) => return Err(e),
+        };
+        trainings.push((record, done(workspace, &name).await?));
+    }
+    Ok(trainings)
+}
