@@ -1,10 +1,15 @@
 //! The command line: clap types alone, whose comments are the help.
 
+mod lineage;
+mod promotion;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::lineage::LineageArgs;
+pub use self::promotion::PromoteArgs;
 use crate::catalog::{DEFAULT_ROWS, reference};
 use crate::evaluate::ModelRef;
 use crate::export::{Copies, ExportFormat, Order};
@@ -34,6 +39,10 @@ pub enum Command {
     /// Add teachers to a workspace and look at them
     #[command(subcommand)]
     Teachers(TeachersCommand),
+    /// Make a teacher the current one, which `--teacher current` takes, if it passes a gate
+    ///
+    /// The gate compares it with the current teacher on held-out images. Of two promotions at the same time one wins.
+    Promote(Box<PromoteArgs>),
     /// Bring a dataset's manifest up to date with its source, without labelling
     Manifest(ManifestArgs),
     /// Label what is not labelled yet: the soft labels and the rejects of every image, exactly once
@@ -59,10 +68,12 @@ pub enum Command {
     Export(ExportArgs),
     /// Write a selection as one HTML page to look at: key figures, charts, thumbnails, what was left out and why
     Report(ReportArgs),
+    /// Tell where a teacher, a selection or an image's labels come from, and what was made of them
+    Lineage(LineageArgs),
     /// Query the workspace with SQL, read only: one query, those of standard input, or a session at the terminal
     #[command(after_long_help = reference::overview())]
     Sql(SqlArgs),
-    /// Check a teacher.toml, a noise file or a pipeline file
+    /// Check a teacher.toml, a noise file, a gate file or a pipeline file
     Validate {
         /// The file
         file: PathBuf,
@@ -136,8 +147,54 @@ pub enum TeachersCommand {
     },
     /// Show a teacher: its hashes and its whole teacher.toml
     Show {
-        /// NAME, or NAME@VERSION
+        /// NAME, NAME@VERSION, or current
         teacher: TeacherRef,
+        #[command(flatten)]
+        /// Which workspace.
+        at: WorkspaceArgs,
+    },
+    /// Tell what differs between two teachers
+    Diff {
+        /// NAME, NAME@VERSION, or current
+        a: TeacherRef,
+        /// The other one
+        b: TeacherRef,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        /// Which workspace.
+        at: WorkspaceArgs,
+    },
+    /// Tell which teacher is the current one
+    Current {
+        /// The whole promotion, as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        /// Which workspace.
+        at: WorkspaceArgs,
+    },
+    /// List all promotions and rollbacks
+    History {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        /// Which workspace.
+        at: WorkspaceArgs,
+    },
+    /// Make the former teacher current again; once more, the one before it
+    Rollback {
+        /// The promotion whose teacher is to be current again, rather than the former one
+        #[arg(long, value_name = "N")]
+        to: Option<u32>,
+        /// What is to be remembered of it
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        /// Print the promotion as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         /// Which workspace.
         at: WorkspaceArgs,
@@ -299,7 +356,7 @@ pub struct LabelArgs {
     /// Where its images are: a prefix, a .tar, a .parquet or a list of URLs; needed the first time only
     #[arg(long, value_name = "URL")]
     pub source: Option<String>,
-    /// NAME, or NAME@VERSION; the newest version where none is named
+    /// NAME, NAME@VERSION, or current for the promoted one; the newest version where none is named
     #[arg(long)]
     pub teacher: TeacherRef,
     /// Label the images of this selection alone
@@ -347,7 +404,7 @@ pub struct SelectArgs {
     /// The dataset whose labels are selected
     #[arg(long, required_unless_present = "labels", requires = "teacher")]
     pub dataset: Option<String>,
-    /// Whose labels: NAME, or NAME@VERSION, with +NOISE for those that it made of noised images
+    /// Whose labels: NAME, NAME@VERSION or current, with +NOISE for those that it made of noised images
     #[arg(long, requires = "dataset")]
     pub teacher: Option<Whose>,
     /// Let this teacher's class and confidence choose the rows; the soft labels are --teacher's
@@ -468,7 +525,7 @@ pub struct ExportArgs {
 /// `evaluate`
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// The model: a teacher's NAME or NAME@VERSION, or an ONNX file's path or URL
+    /// The model: a teacher's NAME or NAME@VERSION, current, or an ONNX file's path or URL
     #[arg(long, value_name = "MODEL")]
     pub model: ModelRef,
     /// The teacher.toml of an ONNX file, rather than the one beside it

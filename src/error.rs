@@ -8,7 +8,9 @@ use crate::evaluate::EvaluateError;
 use crate::export::ExportError;
 use crate::label::LabelError;
 use crate::labelled::LabelledError;
+use crate::lineage::LineageError;
 use crate::manifest::ManifestError;
+use crate::promotion::PromotionError;
 use crate::pseudo::PseudoError;
 use crate::report::ReportError;
 use crate::runtime::RuntimeError;
@@ -72,6 +74,12 @@ pub enum Error {
     /// An evaluation.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    /// A promotion.
+    #[error(transparent)]
+    Promotion(#[from] PromotionError),
+    /// A lineage.
+    #[error(transparent)]
+    Lineage(#[from] LineageError),
     /// A student.
     #[error(transparent)]
     Student(#[from] StudentError),
@@ -163,6 +171,20 @@ impl Error {
                 | EvaluateError::Plot { .. }
                 | EvaluateError::Temporary(_) => 1,
             },
+            Self::Promotion(e) => match e {
+                PromotionError::Refused { .. } | PromotionError::Overtaken { .. } => 10,
+                PromotionError::UnknownNumber { .. } | PromotionError::NoFormer { .. } => 3,
+                PromotionError::Teacher(e) => teacher_code(e),
+                PromotionError::Workspace(e) => workspace_code(e),
+            },
+            Self::Lineage(e) => match e {
+                LineageError::Ambiguous { .. } => 2,
+                LineageError::Unknown { .. } => 3,
+                LineageError::Catalog(e) => catalog_code(e),
+                LineageError::Manifest(e) => manifest_code(e),
+                LineageError::Teacher(e) => teacher_code(e),
+                LineageError::Workspace(e) => workspace_code(e),
+            },
             Self::Student(e) => student_code(e),
             Self::Train(e) => train_code(e),
             Self::Child(e) => e.exit_code(),
@@ -190,6 +212,8 @@ impl Error {
             Self::Labelled(e) => e.hint(),
             Self::Pseudo(e) => e.hint(),
             Self::Evaluate(e) => e.hint(),
+            Self::Promotion(e) => e.hint(),
+            Self::Lineage(e) => e.hint(),
             Self::Report(e) => e.hint(),
             Self::Export(e) => e.hint(),
             Self::Command { .. } => Some("`\\?` lists the commands".into()),
@@ -365,8 +389,10 @@ fn teacher_code(error: &TeacherError) -> u8 {
         TeacherError::Runtime(_) => 5,
         TeacherError::BadReference { .. }
         | TeacherError::Noised { .. }
+        | TeacherError::Reserved { .. }
         | TeacherError::File(_)
         | TeacherError::Config { .. } => 2,
+        TeacherError::NonePromoted => 3,
         TeacherError::Mismatch { .. } | TeacherError::Trial { .. } => 6,
         TeacherError::Damaged { .. } => 1,
     }

@@ -15,8 +15,8 @@
 //! into shards, [`teacher`] is a model with its preprocessing, [`label`] makes the labels, [`catalog`] shows them as tables, [`shell`] takes
 //! queries of people, [`select`] makes a balanced training set of them, [`export`] writes it with its images for other trainers, [`report`] as a
 //! page that a person looks at; [`student`] is what learns from it, [`labelled`] reads images whose classes are known, [`pseudo`] those of a
-//! selection with their soft labels, [`train`] teaches a student with both, and [`evaluate`] tells how right a model is. [`runs`] remembers what
-//! was done.
+//! selection with their soft labels, [`train`] teaches a student with both, [`evaluate`] tells how right a model is, and [`promotion`] which teacher is the
+//! current one. [`runs`] remembers what was done, [`lineage`] where something comes from.
 
 pub mod child;
 pub mod cli;
@@ -42,9 +42,11 @@ pub mod schema;
 
 pub mod evaluate;
 pub mod labelled;
+pub mod promotion;
 
 pub mod catalog;
 pub mod export;
+pub mod lineage;
 pub mod report;
 pub mod select;
 

@@ -1,13 +1,15 @@
 //! One arm a subcommand: parsed arguments → the stage that does it → what is printed. Data goes to standard output.
 
+mod promotion;
+
 use std::io::Write as _;
 use std::path::Path;
 
 use crate::catalog::{self, CatalogError, Limits};
 use crate::cli::{
-    Cli, Command, DoctorArgs, EvaluateArgs, ExportArgs, LabelArgs, ManifestArgs, ReportArgs,
-    SelectArgs, SqlArgs, StorageArgs, StudentCommand, StudentInitArgs, TeachersCommand, TrainArgs,
-    TrainingRuntimeArgs, WorkspaceArgs,
+    Cli, Command, DoctorArgs, EvaluateArgs, ExportArgs, LabelArgs, LineageArgs, ManifestArgs,
+    ReportArgs, SelectArgs, SqlArgs, StorageArgs, StudentCommand, StudentInitArgs, TeachersCommand,
+    TrainArgs, TrainingRuntimeArgs, WorkspaceArgs,
 };
 use crate::config::{Config, ConfigError, parse_toml};
 use crate::dataset;
@@ -19,8 +21,10 @@ use crate::label::job::LabelJob;
 use crate::label::noise::TeacherNoise;
 use crate::label::progress::{Summary, clock};
 use crate::label::selection::OfSelection;
+use crate::lineage;
 use crate::manifest::{self, Refresh};
 use crate::output;
+use crate::promotion::GateFile;
 use crate::report::{self, ReportJob};
 use crate::runtime::{Device, Runtime};
 use crate::select::input::Labels;
@@ -45,12 +49,14 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Init(at) => init(&at).await,
         Command::Teachers(command) => teachers(command).await,
+        Command::Promote(args) => Box::pin(promotion::promote(*args)).await,
         Command::Manifest(args) => refresh(&args).await,
         Command::Label(args) => Box::pin(label(args)).await,
         Command::Evaluate(args) => evaluate(*args).await,
         Command::Select(args) => select(&args).await,
         Command::Export(args) => export(args).await,
         Command::Report(args) => report(args).await,
+        Command::Lineage(args) => Box::pin(lineage(args)).await,
         Command::Sql(args) => sql(args).await,
         Command::Student(command) => student(command).await,
         Command::Train(args) => Box::pin(train(*args)).await,
@@ -134,6 +140,12 @@ async fn teachers(command: TeachersCommand) -> Result<(), Error> {
             let text = toml::to_string_pretty(&teacher.config)
                 .map_err(|e| Error::Output(std::io::Error::other(e)))?;
             output::line(text.trim_end())
+        }
+        TeachersCommand::Diff { a, b, json, at } => promotion::diff((&a, &b), json, &at).await,
+        TeachersCommand::Current { json, at } => promotion::current(json, &at).await,
+        TeachersCommand::History { json, at } => promotion::history(json, &at).await,
+        TeachersCommand::Rollback { to, note, json, at } => {
+            promotion::rollback(to, note, json, &at).await
         }
     }
 }
@@ -551,6 +563,15 @@ async fn report(args: ReportArgs) -> Result<(), Error> {
     Ok(())
 }
 
+async fn lineage(args: LineageArgs) -> Result<(), Error> {
+    let workspace = open(&args.at).await?;
+    let lineage = lineage::lineage(&workspace, &args.name, args.meant).await?;
+    if args.json {
+        return output::json(&lineage);
+    }
+    output::line(&lineage::table(&lineage))
+}
+
 async fn sql(args: SqlArgs) -> Result<(), Error> {
     let limits = Limits {
         memory: args.memory,
@@ -581,6 +602,9 @@ fn validate(file: &Path) -> Result<(), Error> {
     } else if Noise::is_meant(&table) {
         Noise::read(file)?;
         "noise"
+    } else if GateFile::is_meant(&table) {
+        GateFile::read(file)?;
+        "gate"
     } else {
         Config::read(file)?;
         "pipeline"

@@ -226,7 +226,7 @@ pub async fn list(workspace: &Workspace) -> Result<Vec<RunRecord>, WorkspaceErro
 }
 
 /// The time as RFC 3339, in UTC, to the millisecond.
-fn now() -> String {
+pub(crate) fn now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
     as_datetime::<TimestampMillisecondType>(millis)

@@ -11,7 +11,8 @@
 //! labels/dataset=D/teacher=NAME@V/plan-000001.part-000042.parquet    the same of a part of a selection's images
 //! labels/dataset=D/teacher=NAME@V+NOISE/…                      the same of a teacher that saw noised images
 //! teachers/NAME/V/{model.onnx, teacher.toml, teacher.json}     teacher.json is its commit
-//! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; nothing else in the workspace knows the time
+//! promotions/000001.json                                       who became the current teacher, and why; the highest number counts
+//! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; besides promotions nothing else in the workspace knows the time
 //! trainings/NAME/{training.json, checkpoints/…, metrics-00000000.parquet, done.json}    done.json names the teacher that it became
 //! students/NAME/{training_model-….onnx, …, student.json}       student.json is its commit
 //! probes/…                                                     left by the create-only probe where it cannot delete

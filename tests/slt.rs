@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! COPY (…) TO '$DIR/….parquet'      by plain DataFusion: labels that another system wrote
-//! understudy select …               as typed, its passes alone with --plans
+//! understudy select …               as typed, its passes alone with --plans; other commands as typed
 //! execute FILE.sql | COLUMNS        a query of the last selection with --plans: its rows, or some columns of them
 //! ```
 
@@ -39,11 +39,12 @@ struct Engine {
 }
 
 impl Engine {
-    async fn select(&mut self, line: &str) -> Result<(), Error> {
+    async fn command(&mut self, line: &str) -> Result<(), Error> {
         let url = self.workspace.at.url();
         let words = line.split_whitespace().chain(["--workspace", &url]);
-        let Command::Select(args) = Cli::parse_from(words).command else {
-            panic!("`{line}` is no selection");
+        let args = match Cli::parse_from(words).command {
+            Command::Select(args) => args,
+            command => return Box::pin(understudy::run::run(Cli { command })).await,
         };
         let job = select_job(&args)?;
         if args.plans {
@@ -113,7 +114,7 @@ impl AsyncDB for Engine {
             return Ok(DBOutput::StatementComplete(0));
         }
         if sql.starts_with("understudy ") {
-            self.select(&sql).await?;
+            self.command(&sql).await?;
             return Ok(DBOutput::StatementComplete(0));
         }
         let (schema, batches) = self.rows(&sql).await?;

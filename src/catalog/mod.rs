@@ -11,10 +11,12 @@ pub mod images;
 mod labels;
 mod manifests;
 mod plans;
+mod promotions;
 mod query;
 mod read_only;
 mod records;
 pub mod reference;
+mod rows;
 mod runs;
 mod selections;
 mod session;
@@ -40,6 +42,7 @@ pub use self::labels::labels_of;
 pub use self::manifests::generation;
 pub use self::plans::{as_planned, plan_rows, selection_keys, whole_generation};
 pub use self::query::{DEFAULT_ROWS, Limits, execute, query};
+pub use self::rows::rows;
 pub use self::session::{QUERY_MEMORY, context, join_by_sorting, read_lazily, selection_context};
 use crate::manifest;
 use crate::workspace::Workspace;
@@ -67,6 +70,7 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
     }
     manifests::register(workspace, context, &datasets)?;
     teachers::register(workspace, context).await?;
+    promotions::register(workspace, context).await?;
     labels::register(workspace, context, &datasets).await?;
     selections::register(workspace, context).await?;
     trainings::register(workspace, context).await?;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::statistics::{EXACT_BELOW, Share, Test};
 use super::tally::{BINS, ClassFigures, Figures};
 use super::{Comparison, Evaluation, ModelFigures};
+use crate::output::aligned;
 
 /// Classes that are listed; of more, the ones with the lowest recall.
 const CLASSES: usize = 20;
@@ -234,23 +235,4 @@ fn interval(share: &Share) -> String {
         share.low * 100.0,
         share.high * 100.0
     )
-}
-
-/// Rows as columns of even width.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell:<width$}  ");
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    text
 }

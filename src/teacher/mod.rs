@@ -1,6 +1,7 @@
 //! Teachers: a model, its preprocessing and its classes, as immutable numbered versions in the workspace.
 
 pub mod config;
+mod diff;
 pub mod model;
 
 use std::fmt;
@@ -11,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use config::TeacherConfig;
+pub use diff::{Difference, diff, differences};
 
 use crate::config::{ConfigError, parse_toml};
 use crate::error::nearest;
+use crate::promotion::{self, CURRENT};
 use crate::runtime::{Device, Runtime, RuntimeError};
 use crate::store::Created;
 use crate::workspace::{Workspace, WorkspaceError, check_name, to_json};
@@ -65,6 +68,15 @@ pub enum TeacherError {
         /// As typed.
         text: String,
     },
+    /// `current` as a name, or with a version.
+    #[error("`{text}` cannot be a teacher's name: `{CURRENT}` stands for the one that is promoted")]
+    Reserved {
+        /// As typed.
+        text: String,
+    },
+    /// `current` before the first promotion.
+    #[error("no teacher is promoted yet, so that `{CURRENT}` is none")]
+    NonePromoted,
     /// The model in the workspace is not the one that was added.
     #[error("the model of `{teacher}` is damaged: its sha256 is {found}, {expected} was recorded")]
     Damaged {
@@ -95,6 +107,13 @@ impl TeacherError {
             | Self::Trial { advice, .. } => Some(advice.clone()),
             Self::BadReference { .. } => Some("write NAME, or NAME@VERSION such as `b0@2`".into()),
             Self::Noised { .. } => Some("give the noise with `label --noise FILE`".into()),
+            Self::Reserved { .. } => Some(
+                "write `current` for the promoted teacher, and another name for one of your own"
+                    .into(),
+            ),
+            Self::NonePromoted => Some(
+                "promote one with `understudy promote NAME@VERSION`, or name the teacher".into(),
+            ),
             Self::Damaged { .. } => {
                 Some("restore the object from the bucket's versions, or add the model again".into())
             }
@@ -105,12 +124,12 @@ impl TeacherError {
     }
 }
 
-/// `NAME` or `NAME@VERSION`, as typed.
+/// `NAME`, `NAME@VERSION` or `current`, as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TeacherRef {
-    /// The name.
+    /// The name; [`CURRENT`] for the promoted teacher.
     pub name: String,
-    /// The version; the newest where none is given.
+    /// The version; the newest where none is given, and the promoted one's of `current`.
     pub version: Option<u32>,
 }
 
@@ -131,6 +150,11 @@ impl FromStr for TeacherRef {
             Some((name, version)) => (name, Some(version.parse().map_err(|_| bad())?)),
         };
         check_name("teacher", name).map_err(|_| bad())?;
+        if name == CURRENT && version.is_some() {
+            return Err(TeacherError::Reserved {
+                text: text.to_owned(),
+            });
+        }
         Ok(Self {
             name: name.to_owned(),
             version,
@@ -194,6 +218,11 @@ pub async fn add(
     config: &TeacherConfig,
 ) -> Result<(TeacherRecord, bool), TeacherError> {
     check_name("teacher", name)?;
+    if name == CURRENT {
+        return Err(TeacherError::Reserved {
+            text: name.to_owned(),
+        });
+    }
     let mut classifier = OrtClassifier::new(runtime, &model, config, Device::Cpu, 1)?;
     model::trial(&mut classifier, config)?;
     let toml = toml::to_string_pretty(config).map_err(|e| TeacherError::Config {
@@ -279,11 +308,22 @@ pub async fn list(workspace: &Workspace) -> Result<Vec<TeacherRecord>, Workspace
     Ok(records)
 }
 
-/// Reads a teacher; the newest version where none is named.
+/// Reads a teacher; the newest version where none is named, and the promoted teacher for `current`.
 ///
 /// # Errors
-/// [`WorkspaceError::Unknown`] with the names that exist.
+/// [`WorkspaceError::Unknown`] with the names that exist, or [`TeacherError::NonePromoted`].
 pub async fn get(workspace: &Workspace, wanted: &TeacherRef) -> Result<Teacher, TeacherError> {
+    let promoted: TeacherRef;
+    let wanted = if wanted.name == CURRENT {
+        let promotion = promotion::current(workspace).await?;
+        promoted = promotion
+            .ok_or(TeacherError::NonePromoted)?
+            .teacher
+            .parse()?;
+        &promoted
+    } else {
+        wanted
+    };
     let versions = versions(workspace, &wanted.name).await?;
     let version = match wanted.version {
         Some(version) if versions.contains(&version) => version,
@@ -366,7 +406,9 @@ mod tests {
         assert_eq!((b0.name.as_str(), b0.version), ("b0", None));
         let b0: TeacherRef = "b0@12".parse().unwrap();
         assert_eq!((b0.name.as_str(), b0.version), ("b0", Some(12)));
-        for text in ["", "b0@", "b0@x", "../b0", "a/b"] {
+        let current: TeacherRef = "current".parse().unwrap();
+        assert_eq!((current.name.as_str(), current.version), (CURRENT, None));
+        for text in ["", "b0@", "b0@x", "../b0", "a/b", "current@1"] {
             assert!(text.parse::<TeacherRef>().is_err(), "{text}");
         }
     }

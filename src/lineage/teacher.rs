@@ -1,0 +1,113 @@
+//! A teacher: what it is, when it was current, what it labelled, and which selections are of its labels.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+
+use super::LineageError;
+use crate::label::committed;
+use crate::label::whose::Whose;
+use crate::promotion;
+use crate::select::report::{SelectionFile, folder};
+use crate::teacher::{self, TeacherRecord, TeacherRef};
+use crate::workspace::Workspace;
+
+/// Files that are read side by side.
+const READS: usize = 16;
+
+/// What is known of a teacher. How a model was trained is not: it comes as an ONNX file.
+#[derive(Debug, Clone, Serialize)]
+pub struct OfTeacher {
+    /// Its commit.
+    pub teacher: TeacherRecord,
+    /// The promotions that made it the current teacher.
+    pub promotions: Vec<u32>,
+    /// Whether it is.
+    pub current: bool,
+    /// What it labelled.
+    pub labels: Vec<Labels>,
+    /// The selections whose soft labels or whose choice is its.
+    pub selections: Vec<String>,
+}
+
+/// A dataset that a teacher labelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Labels {
+    /// The dataset.
+    pub dataset: String,
+    /// The name that the labels are kept under: with +NOISE where they are of noised images.
+    pub teacher: String,
+    /// Labels objects, retries among them.
+    pub objects: usize,
+}
+
+impl OfTeacher {
+    pub(super) async fn read(
+        workspace: &Workspace,
+        wanted: &TeacherRef,
+    ) -> Result<Self, LineageError> {
+        let teacher = teacher::get(workspace, wanted).await?.record;
+        let name = teacher.to_string();
+        let history = promotion::history(workspace).await?;
+        let mut labels = Vec::new();
+        for dataset in workspace.folders("datasets").await? {
+            for folder in workspace
+                .folders(&format!("labels/dataset={dataset}"))
+                .await?
+            {
+                let Some(of) = folder.strip_prefix("teacher=") else {
+                    continue;
+                };
+                if is_by(of, &teacher) {
+                    labels.push(Labels {
+                        objects: committed(workspace, &dataset, of).await?.len(),
+                        dataset: dataset.clone(),
+                        teacher: of.to_owned(),
+                    });
+                }
+            }
+        }
+        let files = selections(workspace).await?;
+        let selections = files.into_iter().filter(|file| {
+            let input = &file.input;
+            let mut of = input.teacher.iter().chain(&input.filter_teacher);
+            of.any(|of| is_by(of, &teacher))
+        });
+        Ok(Self {
+            promotions: history
+                .iter()
+                .filter(|p| p.teacher == name)
+                .map(|p| p.number)
+                .collect(),
+            current: history.last().is_some_and(|p| p.teacher == name),
+            labels,
+            selections: selections.map(|file| file.id).collect(),
+            teacher,
+        })
+    }
+}
+
+/// Whether labels that are kept under this name are the teacher's, noised or not.
+fn is_by(name: &str, teacher: &TeacherRecord) -> bool {
+    name.parse::<Whose>().is_ok_and(|whose| {
+        whose.teacher.name == teacher.name && whose.teacher.version == Some(teacher.version)
+    })
+}
+
+/// All committed selections, by name.
+async fn selections(workspace: &Workspace) -> Result<Vec<SelectionFile>, LineageError> {
+    let names = workspace.folders("selections").await?;
+    let files: Vec<Option<SelectionFile>> = stream::iter(names)
+        .map(|id| async move {
+            let place = format!("{}/selection.json", folder(&id));
+            if workspace.exists(&place).await? {
+                workspace.read_json(&place).await.map(Some)
+            } else {
+                // What has no commit does not exist.
+                Ok(None)
+            }
+        })
+        .buffered(READS)
+        .try_collect()
+        .await?;
+    Ok(files.into_iter().flatten().collect())
+}
