@@ -257,7 +257,8 @@ mod tests {
     fn the_documented_section_is_a_valid_one() {
         let text = include_str!("../../pipelines/README.md");
         let section = text
-            .split("```toml")
+            .split("```toml\n")
+            .skip(1)
             .map(|rest| rest.split("```").next().unwrap())
             .find(|block| block.contains("[student]"))
             .unwrap();

@@ -26,7 +26,7 @@ pub struct Checkpoint {
     pub ema: Option<FileRecord>,
     /// The last step.
     pub last: Option<Metrics>,
-    /// Steps of a stretch that is not at its end, and so has no metrics file yet.
+    /// Steps of a stretch that is not at its end, and so has no metrics file yet. Single precision survives JSON to the bit.
     pub metrics: Vec<Metrics>,
 }
 

@@ -178,3 +178,44 @@ impl TrainConfig {
         self.learning_rate.validate()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, parse_toml};
+
+    #[test]
+    fn the_documented_section_is_a_valid_one_with_the_published_rate() {
+        let text = include_str!("../../pipelines/README.md");
+        let section = text
+            .split("```toml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap())
+            .find(|block| block.contains("[train]"))
+            .unwrap();
+        let config: Config = parse_toml("README.md", section).unwrap();
+        config.validate().unwrap();
+        let train = config.train.unwrap();
+        assert_eq!(train.rows(true, true), [128, 128]);
+        assert_eq!(train.learning_rate.per_batch, 256);
+        // What the page says of the defaults is so, where the key is not there to show something else.
+        let own = TrainConfig::default();
+        assert_eq!(
+            (train.batch, train.loss, train.pass),
+            (own.batch, own.loss, own.pass)
+        );
+        assert_eq!(train.preprocess, own.preprocess);
+    }
+
+    #[test]
+    fn a_ratio_need_not_be_whole_and_one_kind_of_images_may_be_alone() {
+        let train = TrainConfig {
+            batch: 10,
+            ratio: 2.56,
+            ..TrainConfig::default()
+        };
+        assert_eq!(train.rows(true, true), [10, 26]);
+        assert_eq!(train.rows(true, false), [10, 0]);
+        assert_eq!(train.rows(false, true), [0, 10]);
+    }
+}

@@ -138,7 +138,7 @@ impl Learner {
         let [labelled, pseudo] = metrics::sums(rows, &logits, shape.classes);
         Ok(Metrics {
             step,
-            epoch: step as f64 / self.length.steps_per_epoch,
+            epoch: (step as f64 / self.length.steps_per_epoch) as f32,
             learning_rate,
             loss,
             labelled_loss: labelled.mean_loss(),

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, Float64Array, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, Float32Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
@@ -19,7 +19,7 @@ pub struct Metrics {
     /// Counted from 0.
     pub step: u64,
     /// How often each image had been seen before it, of the kind that epochs are counted in.
-    pub epoch: f64,
+    pub epoch: f32,
     /// The learning rate.
     pub learning_rate: f32,
     /// What was minimised, under noise, before the weights changed.
@@ -100,7 +100,7 @@ pub fn schema() -> SchemaRef {
     let (float, optional) = (DataType::Float32, true);
     Arc::new(Schema::new(vec![
         field("step", &DataType::UInt64, false),
-        field("epoch", &DataType::Float64, false),
+        field("epoch", &float, false),
         field("learning_rate", &float, false),
         field("loss", &float, false),
         field("labelled_loss", &float, optional),
@@ -122,7 +122,7 @@ pub(super) fn encode(rows: &[Metrics]) -> Result<Bytes, ParquetError> {
     };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.step))),
-        Arc::new(Float64Array::from_iter_values(rows.iter().map(|r| r.epoch))),
+        float(|r| r.epoch),
         float(|r| r.learning_rate),
         float(|r| r.loss),
         optional(|r| r.labelled_loss),
