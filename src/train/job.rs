@@ -1,50 +1,42 @@
 //! A whole training: what it is made of, its steps, and the teacher that it becomes.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
-use super::batch::{Batches, Kind, Position, Rows};
+use super::batch::{Batches, Kind, Position};
 use super::checkpoint::{self, Restored};
 use super::config::TrainConfig;
-use super::ema::Ema;
+use super::data::Data;
 use super::examples::{Look, Raw, Target, examples};
-use super::learn::{End, HeldOut, Learner};
+use super::learn::{End, HeldOut};
 use super::progress::Progress;
 use super::record::{self, Done, LabelledRecord, PseudoRecord, TrainingRecord};
 use super::schedule::Length;
+use super::start::{Start, feed, interrupts};
 use super::{TrainError, folder};
 use crate::config::{Config, ConfigError};
 use crate::label::fetch::Fetcher;
 use crate::label::progress::Timings;
 use crate::labelled::Labelled;
-use crate::pseudo::PseudoLabelled;
 use crate::random::Draws;
 use crate::runs::RunRecord;
 use crate::runtime::{Device, Runtime};
 use crate::store::StorageOptions;
 use crate::student::artifacts::Artifacts;
-use crate::student::config::StudentConfig;
-use crate::student::export::{export, weights};
+use crate::student::export::export;
 use crate::student::graph::{Form, INPUT, LOGITS};
 use crate::student::noise::{Images, Noise};
-use crate::student::ort::{On, OrtTrainer};
+use crate::student::ort::On;
 use crate::student::record::{self as students, StudentRecord};
-use crate::student::trainer::{Shape, StudentTrainer, TrainerError};
+use crate::student::trainer::{Shape, TrainerError};
 use crate::teacher::config::{ClassesConfig, InputConfig, Layout, OutputConfig, OutputKind};
 use crate::teacher::{self, Teacher, TeacherConfig};
 use crate::workspace::{Workspace, check_name, to_json};
-
-/// Batches that are made ahead of the step.
-const BATCHES_AHEAD: usize = 2;
 
 /// `understudy train`.
 #[derive(Debug, Clone)]
@@ -86,14 +78,6 @@ pub enum Outcome {
     },
 }
 
-/// What there is to learn from.
-struct Data {
-    labelled: Option<Arc<Labelled>>,
-    pseudo: Option<Arc<PseudoLabelled>>,
-    held_out: Option<Arc<Labelled>>,
-    classes: Vec<String>,
-}
-
 impl TrainJob {
     /// Trains from the newest checkpoint, or from the beginning, to the end, and adds what came out as a teacher.
     ///
@@ -106,7 +90,7 @@ impl TrainJob {
         let runtime =
             Runtime::load_training(self.training_library.as_deref()).map_err(TrainerError::from)?;
         let student = students::get(workspace, &self.student).await?;
-        let data = self.data(workspace, train, &student).await?;
+        let data = Data::open(workspace, &self.config, train, &student, &self.storage).await?;
         let begins_from = match &train.begin_from {
             Some(name) => Some(teacher::get(workspace, &name.parse()?).await?),
             None => None,
@@ -164,70 +148,6 @@ impl TrainJob {
 
     fn noise(&self) -> Noise {
         self.config.noise.clone().unwrap_or_default()
-    }
-
-    /// Opens what there is to learn from, and to evaluate on. A selection's classes are those of its teacher; without one the labelled data say their own.
-    async fn data(
-        &self,
-        workspace: &Workspace,
-        train: &TrainConfig,
-        student: &StudentRecord,
-    ) -> Result<Data, TrainError> {
-        let classes = student.config.classes;
-        let pseudo = match &train.selection {
-            None => None,
-            Some(selection) => {
-                let open = PseudoLabelled::open(
-                    workspace,
-                    selection,
-                    classes,
-                    &self.config,
-                    &self.storage,
-                );
-                Some(Arc::new(open.await?))
-            }
-        };
-        let mut names: Option<Vec<String>> = pseudo
-            .as_ref()
-            .map(|p| p.classes().to_vec())
-            .filter(|names| !names.is_empty());
-        let mut labelled = None;
-        if let Some(data) = self.config.data.as_ref().filter(|d| !d.url.is_empty()) {
-            let open = Labelled::open(data, names.as_deref(), &self.config, &self.storage);
-            let open = open.await?;
-            if open.classes().len() != classes {
-                return Err(TrainError::Classes {
-                    student: student.name.clone(),
-                    found: classes,
-                    of: data.url.clone(),
-                    expected: open.classes().len(),
-                });
-            }
-            names.get_or_insert_with(|| open.classes().to_vec());
-            labelled = Some(Arc::new(open));
-        }
-        let names = names.unwrap_or_else(|| (0..classes).map(|n| n.to_string()).collect());
-        let held_out = match &train.held_out {
-            Some(data) => {
-                let open = Labelled::open(data, Some(&names), &self.config, &self.storage);
-                Some(Arc::new(open.await?))
-            }
-            None => None,
-        };
-        let empty = |of: &str| TrainError::Empty { of: of.to_owned() };
-        match (&labelled, &pseudo) {
-            (None, None) => Err(TrainError::NoData),
-            (Some(labelled), _) if labelled.images() == 0 => Err(empty(labelled.url())),
-            (_, Some(pseudo)) if pseudo.rows() == 0 => {
-                Err(empty(train.selection.as_deref().unwrap_or_default()))
-            }
-            _ => Ok(Data {
-                labelled,
-                pseudo,
-                held_out,
-                classes: names,
-            }),
-        }
     }
 
     fn describe(
@@ -486,98 +406,4 @@ struct Begun<'a> {
     length: Length,
     data: Data,
     restored: Option<Restored>,
-}
-
-/// Makes the batches of the steps from `from` on, ahead of who takes them.
-fn feed(
-    mut batches: Batches,
-    from: u64,
-    steps: u64,
-) -> (JoinHandle<()>, mpsc::Receiver<Result<Rows, TrainError>>) {
-    let (give, take) = mpsc::channel(BATCHES_AHEAD);
-    let feed = tokio::spawn(async move {
-        for step in from..steps {
-            let Some(rows) = batches.next(step).await.transpose() else {
-                break;
-            };
-            let failed = rows.is_err();
-            if give.send(rows).await.is_err() || failed {
-                break;
-            }
-        }
-    });
-    (feed, take)
-}
-
-/// Sets `stop` at Ctrl-C.
-async fn interrupts(stop: Arc<AtomicBool>, visible: bool) {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        stop.store(true, Ordering::Relaxed);
-        if visible {
-            let _ = writeln!(
-                std::io::stderr(),
-                "stopping: this step is being finished, and a checkpoint made"
-            );
-        }
-    }
-}
-
-/// What a training begins with, on the thread that it stays on.
-struct Start {
-    runtime: Runtime,
-    on: On,
-    student: StudentConfig,
-    artifacts: Artifacts,
-    /// An exported student whose weights it begins with.
-    initial: Option<Bytes>,
-    held_out: Option<HeldOut>,
-    handle: Handle,
-    workspace: Workspace,
-    name: String,
-    train: TrainConfig,
-    length: Length,
-    progress: Progress,
-    stop: Arc<AtomicBool>,
-    restored: Option<Restored>,
-}
-
-impl Start {
-    fn learner(mut self) -> Result<Learner, TrainError> {
-        let (mut ema, mut last, mut pending) = (None, None, Vec::new());
-        if let Some(restored) = self.restored {
-            self.artifacts.checkpoint = restored.state;
-            ema = restored.ema;
-            (last, pending) = (restored.checkpoint.last, restored.checkpoint.metrics);
-        }
-        let mut trainer = OrtTrainer::new(&self.runtime, &self.student, &self.artifacts, self.on)?;
-        if let Some(model) = self.initial {
-            let infos = trainer.parameters();
-            let wanted = infos.iter().map(|p| (p.name.as_str(), p.dims.as_slice()));
-            let values = weights(model, wanted)?;
-            trainer.write(&values)?;
-        }
-        let ema = if self.train.ema > 0.0 {
-            let mut values = ema.unwrap_or_default();
-            if values.is_empty() {
-                trainer.read(&mut values)?;
-            }
-            Some(Ema::new(self.train.ema, values))
-        } else {
-            None
-        };
-        Ok(Learner {
-            handle: self.handle,
-            workspace: self.workspace,
-            name: self.name,
-            train: self.train,
-            length: self.length,
-            trainer,
-            ema,
-            last,
-            pending,
-            held_out: self.held_out,
-            progress: self.progress,
-            stop: self.stop,
-        })
-    }
 }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! labelled/ ─┐                    pseudo/ ─┐          each shuffled by its seed, resumed anywhere
-//!            ▼ examples.rs                 ▼          decoded and noised on all cores, ahead of the step
+//!  data.rs   ▼ examples.rs                 ▼          decoded and noised on all cores, ahead of the step
 //!            └────────────▶ batch.rs ◀─────┘          the rows of a step, their weights and masks
-//!                              │ learn.rs             step, learning rate (schedule.rs), moving average (ema.rs)
+//!                              │ start.rs, learn.rs   step, learning rate (schedule.rs), moving average (ema.rs)
 //!                              ├─▶ checkpoint.rs      every N steps; what is killed goes on there
 //!                              ├─▶ metrics.rs         a row a step, in Parquet
 //!                              ▼ job.rs               the ONNX file and its teacher.toml, added as a teacher
@@ -15,6 +15,7 @@
 mod batch;
 mod checkpoint;
 mod config;
+mod data;
 mod ema;
 mod error;
 mod examples;
@@ -24,6 +25,7 @@ mod metrics;
 mod progress;
 mod record;
 mod schedule;
+mod start;
 
 pub use self::batch::Position;
 pub use self::checkpoint::Checkpoint;
