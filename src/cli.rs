@@ -6,7 +6,7 @@ mod promotion;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::lineage::LineageArgs;
 pub use self::promotion::PromoteArgs;
@@ -66,7 +66,9 @@ pub enum Command {
     ///
     /// Run it again after a crash or Ctrl-C: it goes on where it was. What is finished is not written again.
     Export(ExportArgs),
-    /// Write a selection as one HTML page to look at: key figures, charts, thumbnails, what was left out and why
+    /// Write a selection, or the curves of a training, as one HTML page to look at
+    ///
+    /// Of a selection: key figures, charts, thumbnails, what was left out and why. Of a training: loss, top-1 and learning rate over its steps, settings, lineage.
     Report(ReportArgs),
     /// Tell where a teacher, a selection or an image's labels come from, and what was made of them
     Lineage(LineageArgs),
@@ -471,19 +473,23 @@ pub struct SelectArgs {
 
 /// `report`
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("of").required(true).args(["selection", "training"])))]
 pub struct ReportArgs {
     #[command(flatten)]
     /// Which workspace.
     pub at: WorkspaceArgs,
-    /// The selection's name
+    /// The selection that the page is of
     #[arg(long, value_name = "ID")]
-    pub selection: String,
+    pub selection: Option<String>,
+    /// The training that the page is of, ended or not: its curves, step by step, and what it goes back to
+    #[arg(long, value_name = "NAME")]
+    pub training: Option<String>,
     /// Where the page goes: a path, a URL, or `-` for standard output; a page that is there is replaced
     #[arg(long, value_name = "FILE")]
     pub out: String,
     /// A class whose images are shown as well, by name or number; may be given several times [default: up to 10 classes all, of more the
     /// largest, the middle one, the smallest and that with the lowest cut-off]
-    #[arg(long = "class", value_name = "NAME")]
+    #[arg(long = "class", value_name = "NAME", conflicts_with = "training")]
     pub classes: Vec<String>,
 }
 

@@ -25,7 +25,7 @@ use crate::lineage;
 use crate::manifest::{self, Refresh};
 use crate::output;
 use crate::promotion::GateFile;
-use crate::report::{self, ReportJob};
+use crate::report::{self, ReportJob, TrainingReport};
 use crate::runtime::{Device, Runtime};
 use crate::select::input::Labels;
 use crate::select::job::SelectJob;
@@ -539,27 +539,32 @@ async fn export(args: ExportArgs) -> Result<(), Error> {
 }
 
 async fn report(args: ReportArgs) -> Result<(), Error> {
-    let job = ReportJob {
-        selection: args.selection,
-        classes: args.classes,
-        storage: options(&args.at.storage),
-    };
-    let page = job.run(&open(&args.at).await?).await?;
-    if args.out == "-" {
-        output::text(&page.html)?;
+    let workspace = open(&args.at).await?;
+    let storage = options(&args.at.storage);
+    let (html, what) = if let Some(training) = args.training {
+        let page = TrainingReport { training }.run(&workspace).await?;
+        let what = format!("{} of {} steps", page.recorded, page.steps);
+        (page.html, what)
     } else {
-        report::put(&page, &args.out, &job.storage).await?;
-    }
-    let lost = match page.unreadable {
-        0 => String::new(),
-        lost => format!(", {lost} that could not be read"),
+        let job = ReportJob {
+            selection: args.selection.unwrap_or_default(),
+            classes: args.classes,
+            storage: storage.clone(),
+        };
+        let page = job.run(&workspace).await?;
+        let lost = match page.unreadable {
+            0 => String::new(),
+            lost => format!(", {lost} that could not be read"),
+        };
+        (page.html, format!("{} images{lost}", page.shown))
     };
-    say(format!(
-        "{}: {} images{lost}, {} kB",
-        args.out,
-        page.shown,
-        page.html.len().div_ceil(1000)
-    ));
+    if args.out == "-" {
+        output::text(&html)?;
+    } else {
+        report::put(&html, &args.out, &storage).await?;
+    }
+    let size = html.len().div_ceil(1000);
+    say(format!("{}: {what}, {size} kB", args.out));
     Ok(())
 }
 

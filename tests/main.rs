@@ -30,4 +30,5 @@ mod student;
 mod student_commands;
 mod subset;
 mod train;
+mod training_pages;
 mod wrong_inputs;

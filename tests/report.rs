@@ -8,7 +8,7 @@ use crate::support::onnx::Model;
 use crate::support::{Place, colour, jpeg, label_args, python};
 
 /// A page as another program reads it: what its tags say, its tables, its key figures.
-fn parsed(page: &Path) -> Value {
+pub(crate) fn parsed(page: &Path) -> Value {
     let text = python(
         r#"
 import base64, collections, hashlib, html.parser, json, sys
@@ -103,7 +103,7 @@ fn assert_asks_nothing(page: &Value) {
 }
 
 /// The rows of the table whose first title begins so, without the titles.
-fn table<'a>(page: &'a Value, title: &str) -> Vec<Vec<&'a str>> {
+pub(crate) fn table<'a>(page: &'a Value, title: &str) -> Vec<Vec<&'a str>> {
     let tables = page["tables"].as_array().unwrap();
     let found = tables
         .iter()
@@ -122,7 +122,7 @@ fn table<'a>(page: &'a Value, title: &str) -> Vec<Vec<&'a str>> {
     rows[1..].iter().map(cells).collect()
 }
 
-fn number(text: &str) -> i64 {
+pub(crate) fn number(text: &str) -> i64 {
     text.replace(',', "").parse().unwrap()
 }
 

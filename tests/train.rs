@@ -7,7 +7,7 @@ use crate::student::turn;
 use crate::support::{CLASSES, Place, colour, differing, files, interrupt, jpeg, wait_until};
 
 /// What is trained, and how; `more` goes into `[train]`.
-fn pipeline(place: &Place, more: &str) -> String {
+pub(crate) fn pipeline(place: &Place, more: &str) -> String {
     let held_out = place.path("held-out").display().to_string();
     let labelled = place.path("labelled").display().to_string();
     let text = format!(
@@ -30,7 +30,7 @@ fn put(place: &Place, path: &str, bytes: &[u8]) {
 }
 
 /// Images to learn from and others to be held out, in folders by their colour; a student; dataset `d` of unlabelled ones, labelled by `tiny`.
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     let place = Place::with_teacher();
     for n in 0..30 {
         let (rgb, name) = colour(n);
@@ -50,7 +50,7 @@ fn place() -> Place {
     place
 }
 
-fn train_args<'a>(name: &'a str, config: &'a str) -> [&'a str; 8] {
+pub(crate) fn train_args<'a>(name: &'a str, config: &'a str) -> [&'a str; 8] {
     [
         "train",
         name,

@@ -4,6 +4,7 @@ mod key;
 mod selection;
 mod table;
 mod teacher;
+mod training;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -12,6 +13,8 @@ pub use self::key::{Labelled, Listed, OfKey, Rejected, Selected};
 pub use self::selection::OfSelection;
 pub use self::table::table;
 pub use self::teacher::{Labels, OfTeacher};
+pub(crate) use self::training::of_training;
+pub use self::training::{FromSelection, Trained};
 
 use crate::catalog::CatalogError;
 use crate::manifest::ManifestError;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::LineageError;
+use super::training::learned_from;
 use crate::dataset::Dataset;
 use crate::label::whose;
 use crate::manifest::{self, Generation};
@@ -34,6 +35,8 @@ pub struct OfSelection {
     pub totals: Totals,
     /// Rows that are left out, by reason.
     pub left_out: BTreeMap<String, u64>,
+    /// The trainings that learn from it.
+    pub trainings: Vec<String>,
 }
 
 impl OfSelection {
@@ -56,7 +59,9 @@ impl OfSelection {
         for name in input.teacher.iter().chain(&input.filter_teacher) {
             teachers.push(whose::teacher_of(workspace, name).await?.record);
         }
+        let trainings = learned_from(workspace, std::slice::from_ref(&file.id), None).await?;
         Ok(Self {
+            trainings,
             id: file.id,
             understudy: file.understudy,
             input: file.input,

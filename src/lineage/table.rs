@@ -1,7 +1,8 @@
 //! A lineage for people.
 
-use super::{Lineage, OfKey, OfSelection, OfTeacher};
+use super::{Lineage, OfKey, OfSelection, OfTeacher, Trained};
 use crate::output::aligned;
+use crate::train::TrainingRecord;
 
 /// The whole text, without a line end.
 pub fn table(lineage: &Lineage) -> String {
@@ -27,6 +28,10 @@ fn teacher(of: &OfTeacher) -> Vec<Vec<String>> {
     ];
     rows.extend(r.description.iter().map(|d| row("description", d.clone())));
     rows.push(row("added by", format!("understudy {}", r.understudy)));
+    if let Some((own, before)) = of.ancestry.split_first() {
+        rows.extend(trained(own));
+        rows.extend(before.iter().map(|t| row("goes back to", t.sentence())));
+    }
     let numbers: Vec<_> = of.promotions.iter().map(u32::to_string).collect();
     if !numbers.is_empty() {
         let now = if of.current { "; it is current" } else { "" };
@@ -37,7 +42,63 @@ fn teacher(of: &OfTeacher) -> Vec<Vec<String>> {
         row("labels of", objects)
     }));
     rows.extend(of.selections.iter().map(|s| row("selection", s.clone())));
+    rows.extend(of.trainings.iter().map(|t| row("training", t.clone())));
+    let own = of.ancestry.first().and_then(|t| t.training.as_ref());
+    rows.extend(own.into_iter().flat_map(settings));
     rows
+}
+
+/// How a teacher was trained, but for the settings.
+fn trained(own: &Trained) -> Vec<Vec<String>> {
+    let Some(record) = &own.training else {
+        return vec![row("trained", Trained::UNKNOWN)];
+    };
+    let [labelled, pseudo] = record.rows;
+    let mut rows = vec![
+        row(
+            "trained as",
+            format!(
+                "{}, {} steps of {labelled} labelled and {pseudo} pseudo-labelled images, by understudy {}",
+                record.name, record.steps, record.understudy
+            ),
+        ),
+        row(
+            "student",
+            format!(
+                "{}, training model sha256 {}",
+                record.student, record.training_model_sha256
+            ),
+        ),
+    ];
+    rows.extend(record.begins_from.iter().map(|t| row("begins from", t)));
+    rows.extend(record.labelled.iter().map(|l| {
+        let what = format!(
+            "{}, {} images, fingerprint {}",
+            l.data.url, l.images, l.fingerprint
+        );
+        row("labelled data", what)
+    }));
+    rows.extend(record.pseudo.iter().map(|p| {
+        let what = format!(
+            "{}, {} images, {} with copies, fingerprint {}",
+            p.selection, p.images, p.rows, p.fingerprint
+        );
+        row("learned from", what)
+    }));
+    rows.extend(own.selection.iter().map(|s| row("made of", s.sentence())));
+    rows
+}
+
+fn settings(record: &TrainingRecord) -> impl Iterator<Item = Vec<String>> {
+    let texts = [
+        ("setting", toml::to_string(&record.train)),
+        ("noise", toml::to_string(&record.noise)),
+    ];
+    texts.into_iter().flat_map(|(what, text)| {
+        let text = text.unwrap_or_default();
+        let lines = text.lines().filter(|line| !line.is_empty());
+        lines.map(|line| row(what, line)).collect::<Vec<_>>()
+    })
 }
 
 fn selection(of: &OfSelection) -> Vec<Vec<String>> {
@@ -76,6 +137,7 @@ fn selection(of: &OfSelection) -> Vec<Vec<String>> {
     rows.extend(left_out.map(|(reason, n)| row("left out", format!("{n} {reason}"))));
     let settings = toml::to_string(&of.config).unwrap_or_default();
     rows.extend(settings.lines().map(|line| row("setting", line)));
+    rows.extend(of.trainings.iter().map(|t| row("training", t.clone())));
     rows
 }
 

@@ -4,6 +4,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::LineageError;
+use super::training::{Trained, ancestry, learned_from};
 use crate::label::committed;
 use crate::label::whose::Whose;
 use crate::promotion;
@@ -14,11 +15,13 @@ use crate::workspace::Workspace;
 /// Files that are read side by side.
 const READS: usize = 16;
 
-/// What is known of a teacher. How a model was trained is not: it comes as an ONNX file.
+/// What is known of a teacher.
 #[derive(Debug, Clone, Serialize)]
 pub struct OfTeacher {
     /// Its commit.
     pub teacher: TeacherRecord,
+    /// How it was trained, then the teachers that this goes back to, the nearest first, each once.
+    pub ancestry: Vec<Trained>,
     /// The promotions that made it the current teacher.
     pub promotions: Vec<u32>,
     /// Whether it is.
@@ -27,6 +30,8 @@ pub struct OfTeacher {
     pub labels: Vec<Labels>,
     /// The selections whose soft labels or whose choice is its.
     pub selections: Vec<String>,
+    /// The trainings that learned from these, or began with its weights.
+    pub trainings: Vec<String>,
 }
 
 /// A dataset that a teacher labelled.
@@ -72,7 +77,10 @@ impl OfTeacher {
             let mut of = input.teacher.iter().chain(&input.filter_teacher);
             of.any(|of| is_by(of, &teacher))
         });
+        let selections: Vec<String> = selections.map(|file| file.id).collect();
         Ok(Self {
+            ancestry: ancestry(workspace, Vec::new(), [name.clone()]).await?,
+            trainings: learned_from(workspace, &selections, Some(&name)).await?,
             promotions: history
                 .iter()
                 .filter(|p| p.teacher == name)
@@ -80,7 +88,7 @@ impl OfTeacher {
                 .collect(),
             current: history.last().is_some_and(|p| p.teacher == name),
             labels,
-            selections: selections.map(|file| file.id).collect(),
+            selections,
             teacher,
         })
     }

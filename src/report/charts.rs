@@ -48,8 +48,16 @@ pub(super) enum Scale {
 impl Scale {
     /// The scale that shows all of these values; zeros are nothing on either.
     pub(super) fn of(values: impl Iterator<Item = u64> + Clone) -> Self {
-        let largest = values.clone().max().unwrap_or(0).max(1) as f64;
-        let smallest = values.filter(|v| *v > 0).min().unwrap_or(1) as f64;
+        Self::of_reals(values.map(|v| v as f64))
+    }
+
+    /// The same of numbers that are not whole and not below 0.
+    pub(super) fn of_reals(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let positive = values.filter(|v| *v > 0.0);
+        let smallest = positive.clone().fold(f64::INFINITY, f64::min);
+        // Where nothing is above 0 any scale will do.
+        let largest = positive.fold(0.0, f64::max);
+        let largest = if largest > 0.0 { largest } else { 1.0 };
         if largest / smallest > WIDE_RANGE {
             Self::Log {
                 base: 10_f64.powf(smallest.log10().floor()) * LOG_START,
@@ -68,14 +76,15 @@ impl Scale {
     }
 
     /// Where values begin.
-    fn base(self) -> f64 {
+    pub(super) fn base(self) -> f64 {
         match self {
             Self::Linear { .. } => 0.0,
             Self::Log { base, .. } => base,
         }
     }
 
-    fn ticks(self, most: usize) -> Vec<Tick> {
+    /// At most so many ticks.
+    pub(super) fn ticks(self, most: usize) -> Vec<Tick> {
         fn of<C: Ranged<ValueType = f64>>(coordinate: &C, most: usize) -> Vec<Tick> {
             // A thousand places are a tenth of a per cent each.
             let at = |value: &f64| f64::from(coordinate.map(value, (0, 1000))) / 10.0;
@@ -94,17 +103,21 @@ impl Scale {
 }
 
 /// A shape in the units of the data.
-enum Shape {
+pub(super) enum Shape {
     /// From corner to corner.
     Bar((f64, f64), (f64, f64)),
     /// Filled.
     Area(Vec<(f64, f64)>),
     /// A line from the first point to the second.
     Line((f64, f64), (f64, f64)),
+    /// A line through all points, thicker.
+    Curve(Vec<(f64, f64)>),
+    /// A spot, which the style makes round.
+    Dot((f64, f64)),
 }
 
 /// Draws shapes over `0..width` × the scale's range.
-fn draw(
+pub(super) fn draw(
     width: f64,
     scale: Scale,
     height: u32,
@@ -151,6 +164,14 @@ where
                     let line = PathElement::new([from, to], ink.rgb());
                     chart.draw_series([line]).map(|_| ())
                 }
+                Shape::Curve(points) => {
+                    let line = PathElement::new(points, ink.rgb().stroke_width(2));
+                    chart.draw_series([line]).map(|_| ())
+                }
+                Shape::Dot(at) => {
+                    let dot = PathElement::new([at, at], ink.rgb().stroke_width(6));
+                    chart.draw_series([dot]).map(|_| ())
+                }
             };
             drawn.map_err(failed)?;
         }
@@ -162,7 +183,8 @@ where
     Ok(inside.replace(" opacity=\"1\"", ""))
 }
 
-fn grid(width: f64, ticks: &[Tick]) -> impl Iterator<Item = (Ink, Shape)> {
+/// Lines across at the ticks.
+pub(super) fn grid(width: f64, ticks: &[Tick]) -> impl Iterator<Item = (Ink, Shape)> {
     ticks.iter().map(move |tick| {
         let line = Shape::Line((0.0, tick.value), (width, tick.value));
         (Ink::Grid, line)

@@ -1,4 +1,5 @@
-//! A selection → one HTML page that a person looks at: what was kept, of which classes, how sure, what it looks like, what was left out.
+//! A selection → one HTML page that a person looks at: what was kept, of which classes, how sure, what it looks like, what was left out. Or a
+//! training → another one: how its loss and its hits went, step by step, and what it goes back to (`course.rs`, `curves.rs`).
 //!
 //! ```text
 //! selection.json, the catalog
@@ -15,6 +16,8 @@
 
 mod charts;
 mod command;
+mod course;
+mod curves;
 mod figures;
 mod page;
 mod palette;
@@ -27,6 +30,7 @@ mod wording;
 
 use datafusion::error::DataFusionError;
 
+pub use self::course::{TrainingPage, TrainingReport};
 use self::figures::Figures;
 use self::pictures::Pictures;
 pub use self::put::put;

@@ -23,6 +23,14 @@ pub(super) enum Ink {
     Invalid,
     /// Thresholds, cut-offs, leaks.
     Mark,
+    /// What a step minimises.
+    Total,
+    /// Of images with real labels.
+    Labelled,
+    /// Of images with pseudo-labels.
+    Pseudo,
+    /// Of held-out images.
+    HeldOut,
     /// Lines to read values at.
     Grid,
 }
@@ -30,7 +38,7 @@ pub(super) enum Ink {
 /// The name of the style's variable, and the colour in the light and in the dark.
 type Tone = (Ink, &'static str, [u8; 3], [u8; 3]);
 
-const TONES: [Tone; 10] = [
+const TONES: [Tone; 14] = [
     (Ink::Kept, "kept", [0x1E, 0x5A, 0x7D], [0x6C, 0xB4, 0xD9]),
     (
         Ink::Copies,
@@ -75,6 +83,25 @@ const TONES: [Tone; 10] = [
         [0x45, 0x47, 0x4B],
     ),
     (Ink::Mark, "mark", [0xC2, 0x4E, 0x1D], [0xF0, 0x93, 0x5F]),
+    (Ink::Total, "total", [0x8C, 0x8A, 0x84], [0x9A, 0x9B, 0xA0]),
+    (
+        Ink::Labelled,
+        "labelled",
+        [0x1F, 0x6F, 0xB2],
+        [0x6F, 0xB1, 0xF0],
+    ),
+    (
+        Ink::Pseudo,
+        "pseudo",
+        [0x7A, 0x4F, 0xA3],
+        [0xC0, 0x9B, 0xE8],
+    ),
+    (
+        Ink::HeldOut,
+        "held-out",
+        [0xC2, 0x51, 0x0F],
+        [0xF3, 0x97, 0x5A],
+    ),
     (Ink::Grid, "grid", [0xE6, 0xE4, 0xDE], [0x2E, 0x30, 0x34]),
 ];
 

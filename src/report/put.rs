@@ -7,19 +7,19 @@ use std::path::Path;
 
 use object_store::{ObjectStoreExt, PutPayload};
 
-use super::{Page, ReportError};
+use super::ReportError;
 use crate::store::{self, StorageOptions, StoreError};
 
 /// Puts a page where `out` says, in place of one that is there: a page can be made again, so nothing is lost.
 ///
 /// # Errors
 /// The store's.
-pub async fn put(page: &Page, out: &str, storage: &StorageOptions) -> Result<(), ReportError> {
+pub async fn put(html: &str, out: &str, storage: &StorageOptions) -> Result<(), ReportError> {
     let at = store::open(out, storage)?;
     if at.is_local() {
         let path = store::parse_url(out)?.to_file_path().unwrap_or_default();
         // A page is a few hundred kB: nothing else waits for this thread.
-        return write(&path, page.html.as_bytes()).map_err(|e| {
+        return write(&path, html.as_bytes()).map_err(|e| {
             let failed = StoreError::Failed {
                 action: "write",
                 url: at.url(),
@@ -29,7 +29,7 @@ pub async fn put(page: &Page, out: &str, storage: &StorageOptions) -> Result<(),
         });
     }
     // One put is atomic on every store: nobody sees half a page.
-    let payload = PutPayload::from(page.html.clone());
+    let payload = PutPayload::from(html.to_owned());
     let put = at.store.put(&at.path, payload).await;
     put.map_err(|e| StoreError::from_object_store("write", at.url(), &e))?;
     Ok(())

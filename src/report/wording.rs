@@ -32,6 +32,30 @@ pub(super) fn short(value: f64) -> String {
     format!("{text}{unit}")
 }
 
+/// `0`, `0.00002`, `0.013`, `1.386`, `12`: a loss, a rate. 4 digits, zeros at the end left out.
+pub(super) fn real(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let whole = value.abs().log10().floor() as i32;
+    let digits = usize::try_from((3 - whole).clamp(0, 12)).unwrap_or_default();
+    let text = format!("{value:.digits$}");
+    if digits == 0 {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A part from 0 to 1: `87.5 %`.
+pub(super) fn per_cent(part: f64) -> String {
+    format!("{:.1}\u{a0}%", part * 100.0)
+}
+
+/// A part from 0 to 1 at an axis: `50 %`.
+pub(super) fn whole_per_cent(part: f64) -> String {
+    format!("{:.0}\u{a0}%", part * 100.0)
+}
+
 /// A part of a whole: `36 %`, `3.4 %`, `<0.1 %`, with a space that does not break.
 pub(super) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
@@ -100,6 +124,19 @@ mod tests {
         assert_eq!(
             shares.map(|(part, whole)| share(part, whole).replace('\u{a0}', " ")),
             ["0 %", "33 %", "3.3 %", "<0.1 %", ">99 %", "100 %", "–"]
+        );
+    }
+
+    #[test]
+    fn a_small_rate_is_more_than_nothing() {
+        let reals = [0.0, 0.000_02, 0.012_345, 1.386_29, 12.0, 12_345.6];
+        assert_eq!(
+            reals.map(real),
+            ["0", "0.00002", "0.01235", "1.386", "12", "12346"]
+        );
+        assert_eq!(
+            per_cent(0.875).replace('\u{a0}', " ") + &whole_per_cent(0.5),
+            "87.5 %50\u{a0}%"
         );
     }
 

@@ -33,7 +33,7 @@ pub use self::config::{Loss, TrainConfig};
 pub use self::error::TrainError;
 pub use self::job::{Outcome, TrainJob};
 pub use self::metrics::{Metrics, schema as metrics_schema};
-pub use self::record::{Done, LabelledRecord, PseudoRecord, TrainingRecord, list};
+pub use self::record::{Done, LabelledRecord, PseudoRecord, TrainingRecord, find, get, list};
 pub use self::schedule::{Decay, Length, Schedule};
 
 /// Where a training lies in the workspace.

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::config::TrainConfig;
 use super::{TrainError, folder};
+use crate::error::nearest;
 use crate::labelled::DataConfig;
 use crate::store::{Created, StoreError};
 use crate::student::noise::Noise;
-use crate::workspace::{Workspace, WorkspaceError, to_json};
+use crate::workspace::{Workspace, WorkspaceError, check_name, to_json};
 
 /// `trainings/NAME/training.json`. Nothing in it depends on time or speed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -165,6 +166,47 @@ pub(super) async fn done(
     }
 }
 
+/// A training, and what became of it; none where there is none of this name.
+///
+/// # Errors
+/// The store's.
+pub async fn find(
+    workspace: &Workspace,
+    name: &str,
+) -> Result<Option<(TrainingRecord, Option<Done>)>, WorkspaceError> {
+    let at = format!("{}/training.json", folder(name));
+    match workspace.read_json(&at).await {
+        Ok(record) => Ok(Some((record, done(workspace, name).await?))),
+        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// As [`find`], where there has to be one.
+///
+/// # Errors
+/// [`WorkspaceError::Unknown`], with what could be meant.
+pub async fn get(
+    workspace: &Workspace,
+    name: &str,
+) -> Result<(TrainingRecord, Option<Done>), WorkspaceError> {
+    check_name("training", name)?;
+    if let Some(found) = find(workspace, name).await? {
+        return Ok(found);
+    }
+    let all = list(workspace).await?;
+    let names: Vec<&str> = all.iter().map(|(record, _)| record.name.as_str()).collect();
+    Err(WorkspaceError::Unknown {
+        what: "training",
+        name: name.to_owned(),
+        hint: match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => "begin one with `understudy train`".into(),
+            None => format!("it has {}", names.join(", ")),
+        },
+    })
+}
+
 /// All trainings, and what became of them.
 ///
 /// # Errors
@@ -174,13 +216,7 @@ pub async fn list(
 ) -> Result<Vec<(TrainingRecord, Option<Done>)>, WorkspaceError> {
     let mut trainings = Vec::new();
     for name in workspace.folders("trainings").await? {
-        let at = format!("{}/training.json", folder(&name));
-        let record = match workspace.read_json(&at).await {
-            Ok(record) => record,
-            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => continue,
-            Err(e) => return Err(e),
-        };
-        trainings.push((record, done(workspace, &name).await?));
+        trainings.extend(find(workspace, &name).await?);
     }
     Ok(trainings)
 }

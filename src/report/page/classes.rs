@@ -10,7 +10,7 @@ use crate::report::charts::{self, WIDTH};
 use crate::report::figures::Figures;
 use crate::report::palette::Ink;
 use crate::report::strips::ranking;
-use crate::report::wording::{confidence, count, counted, plain, share};
+use crate::report::wording::{confidence, count, counted, plain, share, short};
 use crate::select::report::ClassRecord;
 
 /// Up to so many classes each has its bar in the table; more are drawn in one chart.
@@ -125,6 +125,7 @@ fn all(figures: &Figures, ranking: &[&ClassRecord], copied: bool) -> Result<Mark
         label,
         below: &below,
         above: &[],
+        scale: short,
         stripes: &[],
     };
     Ok(html! {

@@ -8,7 +8,7 @@ use crate::report::ReportError;
 use crate::report::charts;
 use crate::report::figures::{BINS, Figures};
 use crate::report::palette::Ink;
-use crate::report::wording::{count, counted, plain, share};
+use crate::report::wording::{count, counted, plain, share, short};
 
 /// Of the drawing, in pixels.
 const HEIGHT: u32 = 300;
@@ -58,6 +58,7 @@ pub(super) fn section(figures: &Figures) -> Result<Section, ReportError> {
         label: "Histogram of the confidence of all labels and of the kept ones; the table below has its numbers",
         below: &below,
         above: &marks,
+        scale: short,
         stripes: &stripes,
     };
     let mut entries = vec![(Ink::Kept, "kept".to_owned())];

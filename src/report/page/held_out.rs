@@ -10,7 +10,7 @@ use crate::report::charts;
 use crate::report::figures::{Figures, Pair};
 use crate::report::palette::Ink;
 use crate::report::pictures::Pictures;
-use crate::report::wording::{count, counted, file_name, plain};
+use crate::report::wording::{count, counted, file_name, plain, short};
 use crate::select::REPORTED_DISTANCE;
 use crate::select::report::LeakageRecord;
 
@@ -88,6 +88,7 @@ fn distances(figures: &Figures, most: u32) -> Result<Markup, ReportError> {
         label: &format!("Labels by their distance in bits: {}", label.join(", ")),
         below: &below,
         above: &[],
+        scale: short,
         stripes: &stripes,
     };
     Ok(html! {

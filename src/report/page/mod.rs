@@ -8,12 +8,15 @@ mod images;
 mod origin;
 mod plot;
 mod rejects;
+mod steps;
 mod summary;
+mod training;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use super::ReportError;
+use super::course::Course;
 use super::figures::Figures;
 use super::palette;
 use super::pictures::{Pictures, base64};
@@ -41,58 +44,106 @@ pub(super) fn render(figures: &Figures, pictures: &Pictures) -> Result<String, R
         ("origin", "How it was made", origin::section(figures)),
     ];
     let id = &figures.file.id;
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(policy());
-                title { (id) " · understudy selection report" }
-                // Without this a browser asks the server for an icon.
-                link rel="icon" href="data:,";
-                style { (PreEscaped(palette::style())) (PreEscaped(STYLE)) }
-            }
-            body {
-                a.skip href="#labels" { "Skip to the figures" }
-                div.page {
-                    (summary::header(figures))
-                    nav aria-label="Sections" {
-                        ul { @for (anchor, title, _) in &sections { li { a href={ "#" (anchor) } { (title) } } } }
-                    }
-                    main {
-                        @for (anchor, title, (lead, content)) in &sections {
-                            section id=(anchor) aria-labelledby={ (anchor) "-title" } {
-                                div.head {
-                                    h2 id={ (anchor) "-title" } { (title) }
-                                    (lead)
+    let shell = Shell {
+        title: format!("{id} · understudy selection report"),
+        header: summary::header(figures),
+        sections: &sections,
+        made_of: format!("selection {id}"),
+        script: Some(SCRIPT),
+    };
+    Ok(shell.render())
+}
+
+/// The whole page of a training.
+pub(super) fn render_training(course: &Course) -> Result<String, ReportError> {
+    let name = &course.record.name;
+    let shell = Shell {
+        title: format!("{name} · understudy training report"),
+        header: training::header(course),
+        sections: &[
+            ("loss", "Loss", steps::loss(course)?),
+            ("top-1", "Top-1", steps::top1(course)?),
+            (
+                "learning-rate",
+                "Learning rate",
+                steps::learning_rate(course)?,
+            ),
+            ("origin", "How it was made", training::origin(course)),
+        ],
+        made_of: format!("training {name}"),
+        script: None,
+    };
+    Ok(shell.render())
+}
+
+/// What all pages have around their sections.
+struct Shell<'a> {
+    title: String,
+    header: Markup,
+    /// Of each: its anchor, its title, and what is in it.
+    sections: &'a [(&'static str, &'static str, Section)],
+    made_of: String,
+    script: Option<&'static str>,
+}
+
+impl Shell<'_> {
+    fn render(&self) -> String {
+        let first = self.sections.first().map_or("", |s| s.0);
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    meta http-equiv="Content-Security-Policy" content=(policy(self.script));
+                    title { (self.title) }
+                    // Without this a browser asks the server for an icon.
+                    link rel="icon" href="data:,";
+                    style { (PreEscaped(palette::style())) (PreEscaped(STYLE)) }
+                }
+                body {
+                    a.skip href={ "#" (first) } { "Skip to the figures" }
+                    div.page {
+                        (self.header)
+                        nav aria-label="Sections" {
+                            ul { @for (anchor, title, _) in self.sections { li { a href={ "#" (anchor) } { (title) } } } }
+                        }
+                        main {
+                            @for (anchor, title, (lead, content)) in self.sections {
+                                section id=(anchor) aria-labelledby={ (anchor) "-title" } {
+                                    div.head {
+                                        h2 id={ (anchor) "-title" } { (title) }
+                                        (lead)
+                                    }
+                                    div.content { (content) }
                                 }
-                                div.content { (content) }
+                            }
+                        }
+                        footer {
+                            p {
+                                "Made by understudy " (env!("CARGO_PKG_VERSION")) " of " (self.made_of)
+                                ". The page is one file: it loads nothing."
                             }
                         }
                     }
-                    footer {
-                        p {
-                            "Made by understudy " (env!("CARGO_PKG_VERSION")) " of selection " (id)
-                            ". The page is one file: it loads nothing."
-                        }
-                    }
+                    @if let Some(script) = self.script { script { (PreEscaped(script)) } }
                 }
-                script { (PreEscaped(SCRIPT)) }
             }
-        }
-    };
-    Ok(page.into_string())
+        };
+        page.into_string()
+    }
 }
 
 /// A section: what is said beside its title, and what it shows.
 type Section = (Markup, Markup);
 
 /// What a browser may do for this page: show pictures that lie in it and run its own script, nothing else, whatever is in a key or a name.
-fn policy() -> String {
-    let script = base64(&Sha256::digest(SCRIPT));
+fn policy(script: Option<&str>) -> String {
+    let script = script.map_or(String::new(), |text| {
+        format!(" script-src 'sha256-{}';", base64(&Sha256::digest(text)))
+    });
     format!(
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline';{script} base-uri 'none'; form-action 'none'"
     )
 }

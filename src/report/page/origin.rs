@@ -10,7 +10,7 @@ use crate::schema::Encoding;
 use crate::select::{Balance, Method, SelectConfig, Targets};
 
 /// A name, and what it is.
-type Row = (&'static str, Markup);
+pub(super) type Row = (&'static str, Markup);
 
 /// The section.
 pub(super) fn section(figures: &Figures) -> Section {
@@ -41,7 +41,8 @@ pub(super) fn section(figures: &Figures) -> Section {
     (lead, content)
 }
 
-fn list(rows: &[Row]) -> Markup {
+/// Names and what they are.
+pub(super) fn list(rows: &[Row]) -> Markup {
     html! {
         dl.facts { @for (name, value) in rows { div { dt { (name) } dd { (value) } } } }
     }

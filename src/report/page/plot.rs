@@ -4,7 +4,6 @@ use maud::{Markup, PreEscaped, html};
 
 use crate::report::charts::{Plot, WIDTH};
 use crate::report::palette::Ink;
-use crate::report::wording::short;
 
 /// What stands around a drawing.
 pub(super) struct Around<'a> {
@@ -14,6 +13,8 @@ pub(super) struct Around<'a> {
     pub(super) below: &'a [(f64, String)],
     /// Above, at places that are marked.
     pub(super) above: &'a [(f64, String)],
+    /// How a tick of the values is written.
+    pub(super) scale: fn(f64) -> String,
     /// What a pointer is told over equal stripes of the width, from the left on.
     pub(super) stripes: &'a [String],
 }
@@ -33,7 +34,7 @@ pub(super) fn plot(plot: &Plot, around: &Around<'_>) -> Markup {
             div.field {
                 div.beside aria-hidden="true" {
                     @for tick in &plot.ticks {
-                        span style={ "bottom:" (percent(tick.at)) } { (short(tick.value)) }
+                        span style={ "bottom:" (percent(tick.at)) } { ((around.scale)(tick.value)) }
                     }
                 }
                 (drawing(&plot.svg, plot.height, around.label))
