@@ -1,6 +1,7 @@
 //! The command line: clap types alone, whose comments are the help.
 
 mod lineage;
+mod pipeline;
 mod promotion;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::lineage::LineageArgs;
+pub use self::pipeline::RunArgs;
 pub use self::promotion::PromoteArgs;
 use crate::catalog::{DEFAULT_ROWS, reference};
 use crate::evaluate::ModelRef;
@@ -58,6 +60,10 @@ pub enum Command {
     ///
     /// Run it again after a crash or Ctrl-C: it goes on where it was, and ends with the same weights.
     Train(Box<TrainArgs>),
+    /// Run a pipeline file: teacher, labels, selection, student, evaluation, round after round
+    ///
+    /// Run it again after a crash or Ctrl-C: it goes on where it was. Finished stages are not done again.
+    Run(Box<RunArgs>),
     /// Tell how right a model is on labelled images, and whether it is better than another one
     ///
     /// Labels are the names of class folders, `.cls` members of tars, a column of Parquet files, or an idx1 file beside idx3 images.

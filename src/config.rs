@@ -244,12 +244,26 @@ pub fn parse_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Conf
             let column = before.len() - before.rfind('\n').map_or(0, |n| n + 1) + 1;
             format!("line {line}, column {column}: ")
         });
-        ConfigError::Parse {
-            file: file.to_owned(),
-            near: misspelt(&message),
-            detail: format!("{place}{}", message.replace('\n', " ")),
-        }
+        unparsed(file, &message, &place)
     })
+}
+
+/// A table → a value, as [`parse_toml`], without a place in the error.
+///
+/// # Errors
+/// [`ConfigError::Parse`].
+pub fn parse_table<T: DeserializeOwned>(file: &str, table: toml::Table) -> Result<T, ConfigError> {
+    table
+        .try_into()
+        .map_err(|e: toml::de::Error| unparsed(file, e.message(), ""))
+}
+
+fn unparsed(file: &str, message: &str, place: &str) -> ConfigError {
+    ConfigError::Parse {
+        file: file.to_owned(),
+        near: misspelt(message),
+        detail: format!("{place}{}", message.replace('\n', " ")),
+    }
 }
 
 /// serde says "unknown field `x`, expected one of `a`, `b`": the nearest of them.

@@ -10,6 +10,7 @@ use crate::label::LabelError;
 use crate::labelled::LabelledError;
 use crate::lineage::LineageError;
 use crate::manifest::ManifestError;
+use crate::pipeline::PipelineError;
 use crate::promotion::PromotionError;
 use crate::pseudo::PseudoError;
 use crate::report::ReportError;
@@ -86,6 +87,9 @@ pub enum Error {
     /// A training.
     #[error(transparent)]
     Train(Box<TrainError>),
+    /// A pipeline.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
     /// A child of this process.
     #[error(transparent)]
     Child(#[from] ChildError),
@@ -187,6 +191,15 @@ impl Error {
             },
             Self::Student(e) => student_code(e),
             Self::Train(e) => train_code(e),
+            Self::Pipeline(e) => match e {
+                PipelineError::Config(_)
+                | PipelineError::Part { .. }
+                | PipelineError::Set { .. }
+                | PipelineError::UnknownStage { .. }
+                | PipelineError::UnknownRound { .. } => 2,
+                PipelineError::Missing { .. } => 3,
+                PipelineError::Temporary(_) => 1,
+            },
             Self::Child(e) => e.exit_code(),
             Self::Output(_) => 1,
             Self::Doctor { .. } => 7,
@@ -222,6 +235,7 @@ impl Error {
             }
             Self::Student(e) => e.hint(),
             Self::Train(e) => e.hint(),
+            Self::Pipeline(e) => e.hint(),
             Self::Child(e) => e.hint(),
         }
     }

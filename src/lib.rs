@@ -16,7 +16,7 @@
 //! queries of people, [`select`] makes a balanced training set of them, [`export`] writes it with its images for other trainers, [`report`] as a
 //! page that a person looks at; [`student`] is what learns from it, [`labelled`] reads images whose classes are known, [`pseudo`] those of a
 //! selection with their soft labels, [`train`] teaches a student with both, [`evaluate`] tells how right a model is, and [`promotion`] which teacher is the
-//! current one. [`runs`] remembers what was done, [`lineage`] where something comes from.
+//! current one; [`pipeline`] does all that, round after round. [`runs`] remembers what was done, [`lineage`] where something comes from.
 
 pub mod child;
 pub mod cli;
@@ -53,6 +53,8 @@ pub mod select;
 pub mod pseudo;
 pub mod student;
 pub mod train;
+
+pub mod pipeline;
 
 pub mod doctor;
 pub mod output;

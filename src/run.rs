@@ -1,5 +1,6 @@
 //! One arm a subcommand: parsed arguments → the stage that does it → what is printed. Data goes to standard output.
 
+mod pipeline;
 mod promotion;
 
 use std::io::Write as _;
@@ -24,6 +25,7 @@ use crate::label::selection::OfSelection;
 use crate::lineage;
 use crate::manifest::{self, Refresh};
 use crate::output;
+use crate::pipeline::Pipeline;
 use crate::promotion::GateFile;
 use crate::report::{self, ReportJob, TrainingReport};
 use crate::runtime::{Device, Runtime};
@@ -60,6 +62,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Sql(args) => sql(args).await,
         Command::Student(command) => student(command).await,
         Command::Train(args) => Box::pin(train(*args)).await,
+        Command::Run(args) => Box::pin(pipeline::run(*args)).await,
         Command::Validate { file } => validate(&file),
         Command::Doctor(args) => examine(&args).await,
         Command::TrainingRuntime(args) => training_runtime(&args),
@@ -610,6 +613,9 @@ fn validate(file: &Path) -> Result<(), Error> {
     } else if GateFile::is_meant(&table) {
         GateFile::read(file)?;
         "gate"
+    } else if Pipeline::is_meant(&table) {
+        Pipeline::read(file, &[])?;
+        "pipeline"
     } else {
         Config::read(file)?;
         "pipeline"

@@ -15,6 +15,7 @@ mod labelled;
 mod labelled_errors;
 mod lineage;
 mod noise;
+mod pipelines;
 mod promote;
 mod pseudo;
 mod readers;

@@ -1,0 +1,143 @@
+//! `--dry-run`: what a run would do, and with how much.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::job::{listed, missing};
+use super::{Made, Pipeline, RunJob, Stage, What, control};
+use crate::error::Error;
+use crate::select::Balance;
+use crate::student::graph::Form;
+use crate::train::TrainConfig;
+use crate::workspace::Workspace;
+
+/// How much a stage has to do, as far as the file and the workspace know it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Amount {
+    /// Numbers that gradients change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<u64>,
+    /// Images to label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<u64>,
+    /// Rows of a selection with their copies, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Steps of a training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// How often it sees each labelled image, where steps are not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+    /// Labelled and pseudo-labelled images a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_images: Option<[usize; 2]>,
+}
+
+/// A stage that a run would come to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Planned {
+    /// Its name.
+    pub stage: String,
+    /// What it came to, where it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
+    /// How much it has to do.
+    pub amount: Amount,
+}
+
+impl Amount {
+    /// In words.
+    pub fn describe(&self) -> String {
+        let parts = [
+            self.parameters
+                .map(|n| format!("{:.2}M parameters", n as f64 / 1e6)),
+            self.images.map(|n| format!("{n} images")),
+            self.rows.map(|n| format!("at most {n} rows")),
+            self.steps.map(|n| format!("{n} steps")),
+            self.epochs.map(|n| format!("{n} epochs")),
+            self.step_images.map(|[labelled, pseudo]| match pseudo {
+                0 => format!("{labelled} labelled images a step"),
+                _ => format!("{labelled} labelled and {pseudo} pseudo-labelled images a step"),
+            }),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl RunJob {
+    /// What [`RunJob::run`] would do. Writes nothing.
+    ///
+    /// # Errors
+    /// As of a run that cannot begin.
+    pub async fn plan(&self, workspace: &Workspace) -> Result<Vec<Planned>, Error> {
+        let (stages, begin) = self.stages()?;
+        let images = listed(workspace, &self.pipeline.run.dataset).await?;
+        let mut made = BTreeMap::new();
+        let mut all = Vec::new();
+        for (n, &stage) in stages.iter().enumerate() {
+            let next = self.next(workspace, stage, &made).await?;
+            if next.made.is_none() && n < begin {
+                return Err(missing(&stages, begin, n));
+            }
+            all.push(Planned {
+                stage: stage.to_string(),
+                made: next.made.clone(),
+                amount: amount(&self.pipeline, stage, images),
+            });
+            made.extend(next.made.map(|made| (stage, made)));
+        }
+        Ok(all)
+    }
+}
+
+fn amount(pipeline: &Pipeline, stage: Stage, images: Option<u64>) -> Amount {
+    let round = stage.round.checked_sub(1).map(|n| &pipeline.round[n]);
+    let none = Amount::default();
+    match (stage.what, round) {
+        (What::Student, _) => {
+            let student = round.map_or(pipeline.teacher.student.as_ref(), |r| Some(&r.student));
+            Amount {
+                parameters: student.map(|s| s.graph(Form::Training).trainable() as u64),
+                ..none
+            }
+        }
+        (What::Label, _) => Amount { images, ..none },
+        (What::Select, Some(round)) => {
+            let select = &round.select;
+            let balanced = select.interval.is_none() && select.balance == Balance::Duplicate;
+            let all = select.per_class as f64 * round.student.classes as f64 * select.fraction;
+            Amount {
+                rows: select
+                    .per_interval
+                    .or(balanced.then_some(all.ceil() as u64)),
+                ..none
+            }
+        }
+        (What::Train, None) => pipeline
+            .teacher
+            .train
+            .as_ref()
+            .map_or(none, |train| training(train, false)),
+        (What::Train, Some(round)) => training(&round.train, true),
+        (What::Control, Some(round)) => {
+            let of_student = training(&round.train, true);
+            let rows = control(&round.train, 1).rows(true, false);
+            Amount {
+                step_images: Some(rows),
+                ..of_student
+            }
+        }
+        _ => none,
+    }
+}
+
+fn training(train: &TrainConfig, pseudo: bool) -> Amount {
+    Amount {
+        steps: train.steps,
+        epochs: train.epochs,
+        step_images: Some(train.rows(true, pseudo)),
+        ..Amount::default()
+    }
+}
