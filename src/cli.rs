@@ -1,27 +1,27 @@
 //! The command line: clap types alone, whose comments are the help.
 
+mod evaluate;
 mod lineage;
 mod pipeline;
 mod promotion;
+mod student;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+pub use self::evaluate::EvaluateArgs;
 pub use self::lineage::LineageArgs;
 pub use self::pipeline::RunArgs;
 pub use self::promotion::PromoteArgs;
+pub use self::student::{StudentCommand, StudentInitArgs, TrainArgs, TrainingRuntimeArgs};
 use crate::catalog::{DEFAULT_ROWS, reference};
-use crate::evaluate::ModelRef;
 use crate::export::{Copies, ExportFormat, Order};
 use crate::label::whose::Whose;
-use crate::labelled::Matching;
 use crate::runtime::Device;
 use crate::schema::Encoding;
 use crate::select::{Balance, Method, Targets};
-use crate::source::Split;
-use crate::student::architecture::Architecture;
 use crate::teacher::TeacherRef;
 
 /// Noisy Student Training as a data system: label a bucket of images with a teacher, and look into the pseudo-labels with SQL
@@ -207,129 +207,6 @@ pub enum TeachersCommand {
         /// Which workspace.
         at: WorkspaceArgs,
     },
-}
-
-/// `student …`
-#[derive(Debug, Subcommand)]
-pub enum StudentCommand {
-    /// Make a student: its network, first weights, and the models that ONNX Runtime trains it with
-    ///
-    /// It is tried out with one step, and is immutable then. The same command again does nothing.
-    Init(Box<StudentInitArgs>),
-    /// List all students
-    List {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        /// Which workspace.
-        at: WorkspaceArgs,
-    },
-    /// Show a student
-    Show {
-        /// Its name
-        name: String,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        /// Which workspace.
-        at: WorkspaceArgs,
-    },
-}
-
-/// `student init`
-#[derive(Debug, Args)]
-pub struct StudentInitArgs {
-    /// The student's name
-    pub name: String,
-    #[command(flatten)]
-    /// Which workspace.
-    pub at: WorkspaceArgs,
-    /// efficientnet-b0 to -b7, efficientnet-l2, efficientnet-b0-svhn, efficientnet-lite0, resnet-50 or small
-    #[arg(long, value_name = "NAME", required_unless_present = "config", value_parser = architecture)]
-    pub architecture: Option<Architecture>,
-    /// How many classes
-    #[arg(long, value_name = "N", required_unless_present = "config")]
-    pub classes: Option<usize>,
-    /// Channels, height and width of an image, such as 1x28x28; what the architecture was made for where it is left out
-    #[arg(long, value_name = "CxHxW", value_parser = input)]
-    pub input: Option<[usize; 3]>,
-    /// What the channels of `small` are multiplied by [default: 1]
-    #[arg(long)]
-    pub width: Option<f64>,
-    /// Of the first weights [default: 0]
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Keep the stem and so many blocks as they begin [default: 0]
-    #[arg(long, value_name = "N")]
-    pub frozen_blocks: Option<usize>,
-    /// A pipeline file with a `[student]` section, which says the optimizer as well; flags win over it
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Do not try the training models out: for a network whose step this machine has no memory for
-    #[arg(long)]
-    pub skip_trial: bool,
-    /// The Python that makes the training models, rather than the one of `make setup`
-    #[arg(long, value_name = "FILE", env = "UNDERSTUDY_PYTHON")]
-    pub python: Option<PathBuf>,
-    #[command(flatten)]
-    /// Which library.
-    pub training: TrainingRuntimeArgs,
-    /// Print student.json
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `train`
-#[derive(Debug, Args)]
-pub struct TrainArgs {
-    /// The training's name, and that of the teacher that it becomes
-    pub name: String,
-    #[command(flatten)]
-    /// Which workspace.
-    pub at: WorkspaceArgs,
-    /// The student, as `student init` made it
-    #[arg(long, value_name = "NAME")]
-    pub student: String,
-    /// A pipeline file with a `[train]` section, and `[data]`, `[noise]`, `[decode]` and `[label]` where they are needed; flags win over it
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-    /// The selection whose pseudo-labelled images are learned from
-    #[arg(long, value_name = "ID")]
-    pub selection: Option<String>,
-    /// The labelled images: a folder of class folders, a prefix, a .tar, a .parquet or an idx3 file
-    #[arg(long, value_name = "URL")]
-    pub data: Option<String>,
-    /// A noise file, in place of the section `[noise]`
-    #[arg(long, value_name = "FILE")]
-    pub noise: Option<PathBuf>,
-    /// Steps, in place of `train.steps` and `train.epochs`
-    #[arg(long, value_name = "N")]
-    pub steps: Option<u64>,
-    /// Of the order of the images, of their noise and of the masks
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Where it is trained: cpu, cuda or cuda:N
-    #[arg(long, default_value = "cpu")]
-    pub device: Device,
-    /// Threads of the CPU [default: one a core]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-    #[command(flatten)]
-    /// Which library.
-    pub training: TrainingRuntimeArgs,
-    /// Print done.json
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Which library trains.
-#[derive(Debug, Args)]
-pub struct TrainingRuntimeArgs {
-    /// The training build of ONNX Runtime to load, rather than the one of `make setup` [env: `ORT_TRAINING_DYLIB_PATH`]
-    #[arg(long, value_name = "FILE")]
-    pub onnxruntime_training: Option<PathBuf>,
 }
 
 /// `manifest`
@@ -534,74 +411,6 @@ pub struct ExportArgs {
     pub json: bool,
 }
 
-/// `evaluate`
-#[derive(Debug, Args)]
-pub struct EvaluateArgs {
-    /// The model: a teacher's NAME or NAME@VERSION, current, or an ONNX file's path or URL
-    #[arg(long, value_name = "MODEL")]
-    pub model: ModelRef,
-    /// The teacher.toml of an ONNX file, rather than the one beside it
-    #[arg(long, value_name = "FILE")]
-    pub model_config: Option<PathBuf>,
-    /// A second model, to be compared on the same images
-    #[arg(long, value_name = "MODEL")]
-    pub against: Option<ModelRef>,
-    /// Its teacher.toml
-    #[arg(long, value_name = "FILE", requires = "against")]
-    pub against_config: Option<PathBuf>,
-    /// The labelled images: a folder of class folders, a prefix, a .tar, a .parquet or an idx3 file
-    #[arg(long, value_name = "URL")]
-    pub data: Option<String>,
-    /// A pipeline file with `[data]`, `[decode]` and `[label]` sections; flags win over it
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The Parquet column with the labels [default: label, labels, class or target]
-    #[arg(long, value_name = "NAME")]
-    pub label_column: Option<String>,
-    /// The Parquet column with the images' bytes [default: the one there is]
-    #[arg(long, value_name = "NAME")]
-    pub image_column: Option<String>,
-    /// A text file with what the data call their classes, one a line; line 1 is class 0
-    #[arg(long, value_name = "FILE")]
-    pub classes: Option<PathBuf>,
-    /// How the data's classes are matched to the model's: name or number [default: name]
-    #[arg(long = "match", value_name = "HOW")]
-    pub matching: Option<Matching>,
-    /// Only a part of the data, by a seeded hash of each image's name: SEED:A/B, or SEED:A..C/B for pieces A up to C of B
-    #[arg(long, value_name = "SEED:PART")]
-    pub split: Option<Split>,
-    /// Only so many images of each class, those with the smallest hash
-    #[arg(long, value_name = "N")]
-    pub per_class: Option<u64>,
-    /// Leave out images without a label, rather than refuse the data
-    #[arg(long)]
-    pub skip_unlabelled: bool,
-    /// Write each image's label and prediction to this Parquet file: a path or URL
-    #[arg(long, value_name = "FILE")]
-    pub predictions: Option<String>,
-    /// Draw the reliability diagram and the confusion matrix into this SVG file
-    #[arg(long, value_name = "FILE")]
-    pub plot: Option<PathBuf>,
-    /// Images in a batch at most
-    #[arg(long, value_name = "N")]
-    pub batch: Option<usize>,
-    /// Threads that decode, and on the CPU infer as well
-    #[arg(long, value_name = "N")]
-    pub workers: Option<usize>,
-    #[command(flatten)]
-    /// Which device.
-    pub runtime: RuntimeArgs,
-    /// Print everything as JSON, the whole confusion matrix included
-    #[arg(long)]
-    pub json: bool,
-    /// The workspace that has the teachers; not needed for ONNX files
-    #[arg(long, value_name = "URL", env = "UNDERSTUDY_WORKSPACE")]
-    pub workspace: Option<String>,
-    #[command(flatten)]
-    /// The stores.
-    pub storage: StorageArgs,
-}
-
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -655,20 +464,6 @@ pub struct DoctorArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
-}
-
-fn architecture(name: &str) -> Result<Architecture, String> {
-    Architecture::try_from(name.to_owned())
-}
-
-/// `3x32x32`.
-fn input(text: &str) -> Result<[usize; 3], String> {
-    let parts: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
-    let advice = || "write channels, height and width, such as 3x32x32".to_owned();
-    parts
-        .map_err(|_| advice())?
-        .try_into()
-        .map_err(|_| advice())
 }
 
 /// `1/16` or `0.0625`.

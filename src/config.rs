@@ -50,6 +50,15 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// A key, section or flag that has to be there.
+    pub fn missing(key: &'static str, advice: &str) -> Self {
+        Self::Value {
+            key,
+            value: "missing".into(),
+            advice: advice.to_owned(),
+        }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -159,60 +168,49 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Value`], naming the key.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |good: bool, key: &'static str, value: &dyn ToString, advice: &str| {
-            if good {
-                Ok(())
-            } else {
-                Err(ConfigError::Value {
-                    key,
-                    value: value.to_string(),
-                    advice: advice.to_owned(),
-                })
-            }
-        };
         let label = &self.label;
         let decode = &self.decode;
         let shard_images = self.manifest.clone().unwrap_or_default().shard_images;
         check(
             (1..=1_000_000).contains(&shard_images),
             "manifest.shard_images",
-            &shard_images,
+            shard_images,
             "use 1 to 1,000,000 images a shard",
         )?;
         check(
             label.top_k >= 1,
             "label.top_k",
-            &label.top_k,
+            label.top_k,
             "keep at least one class",
         )?;
         check(
             label.batch <= 4096,
             "label.batch",
-            &label.batch,
+            label.batch,
             "use 1 to 4096 images, or 0 for the default",
         )?;
         check(
             label.workers <= 1024,
             "label.workers",
-            &label.workers,
+            label.workers,
             "use 1 to 1024 threads, or 0 for one a core",
         )?;
         check(
             (1..=1024).contains(&label.prefetch),
             "label.prefetch",
-            &label.prefetch,
+            label.prefetch,
             "fetch 1 to 1024 batches ahead",
         )?;
         check(
             (1..=100).contains(&label.attempts),
             "label.attempts",
-            &label.attempts,
+            label.attempts,
             "try 1 to 100 times",
         )?;
         check(
             label.read_timeout_s > 0.0 && label.read_timeout_s <= LONGEST_READ_TIMEOUT_S,
             "label.read_timeout_s",
-            &label.read_timeout_s,
+            label.read_timeout_s,
             "give seconds, more than 0 and at most 3600",
         )?;
         self.select.validate()?;
@@ -225,9 +223,34 @@ impl Config {
         check(
             decode.max_bytes > 0 && decode.max_pixels > 0 && decode.max_memory > 0,
             "decode",
-            &"limited to nothing",
+            "limited to nothing",
             "max_bytes, max_pixels and max_memory have to be more than 0",
         )
+    }
+}
+
+/// A check of one value of a configuration.
+///
+/// # Errors
+/// [`ConfigError::Value`] with the key, its value and what to do, where it is not `good`.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "numbers and texts alike, without an `&` at each of the calls"
+)]
+pub(crate) fn check(
+    good: bool,
+    key: &'static str,
+    value: impl ToString,
+    advice: &str,
+) -> Result<(), ConfigError> {
+    if good {
+        Ok(())
+    } else {
+        Err(ConfigError::Value {
+            key,
+            value: value.to_string(),
+            advice: advice.to_owned(),
+        })
     }
 }
 

@@ -95,11 +95,7 @@ pub async fn remember(
     let source = source
         .map(|s| parse_url(s).map(|url| spelled(&url)))
         .transpose()?;
-    let known = match workspace.read_json::<Dataset>(&place).await {
-        Ok(known) => Some(known),
-        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => None,
-        Err(e) => return Err(e.into()),
-    };
+    let known: Option<Dataset> = workspace.find_json(&place).await?;
     let known = match (known, &source) {
         (Some(known), _) => known,
         (None, None) => {

@@ -436,7 +436,8 @@ fn train_code(error: &TrainError) -> u8 {
         TrainError::Config(_) | TrainError::NoData | TrainError::Taken { .. } => 2,
         TrainError::Empty { .. } => 3,
         TrainError::Unusable { .. } | TrainError::Classes { .. } => 9,
-        TrainError::Diverged { .. }
+        TrainError::Ended { .. }
+        | TrainError::Diverged { .. }
         | TrainError::Damaged { .. }
         | TrainError::Metrics(_)
         | TrainError::Worker(_) => 1,

@@ -1,22 +1,22 @@
 //! One arm a subcommand: parsed arguments → the stage that does it → what is printed. Data goes to standard output.
 
+mod evaluate;
 mod pipeline;
 mod promotion;
+mod student;
 
 use std::io::Write as _;
 use std::path::Path;
 
 use crate::catalog::{self, CatalogError, Limits};
 use crate::cli::{
-    Cli, Command, DoctorArgs, EvaluateArgs, ExportArgs, LabelArgs, LineageArgs, ManifestArgs,
-    ReportArgs, SelectArgs, SqlArgs, StorageArgs, StudentCommand, StudentInitArgs, TeachersCommand,
-    TrainArgs, TrainingRuntimeArgs, WorkspaceArgs,
+    Cli, Command, DoctorArgs, ExportArgs, LabelArgs, LineageArgs, ManifestArgs, ReportArgs,
+    SelectArgs, SqlArgs, StorageArgs, TeachersCommand, TrainingRuntimeArgs, WorkspaceArgs,
 };
 use crate::config::{Config, ConfigError, parse_toml};
 use crate::dataset;
 use crate::doctor::{self, Verdict};
 use crate::error::Error;
-use crate::evaluate::{self, EvaluateJob, ModelRef, ModelSpec};
 use crate::export::job::{ExportJob, Outcome};
 use crate::label::job::LabelJob;
 use crate::label::noise::TeacherNoise;
@@ -35,12 +35,8 @@ use crate::select::prepared::Prepared;
 use crate::shell::Shell;
 use crate::source::Source;
 use crate::store::{self, StorageOptions};
-use crate::student::config::StudentConfig;
 use crate::student::noise::Noise;
-use crate::student::record::InitJob;
-use crate::student::{artifacts, record};
 use crate::teacher::{self, TeacherConfig};
-use crate::train::{self, TrainJob};
 use crate::workspace::Workspace;
 
 /// Does what the arguments say.
@@ -54,14 +50,14 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Promote(args) => Box::pin(promotion::promote(*args)).await,
         Command::Manifest(args) => refresh(&args).await,
         Command::Label(args) => Box::pin(label(args)).await,
-        Command::Evaluate(args) => evaluate(*args).await,
+        Command::Evaluate(args) => evaluate::evaluate(*args).await,
         Command::Select(args) => select(&args).await,
         Command::Export(args) => export(args).await,
         Command::Report(args) => report(args).await,
         Command::Lineage(args) => Box::pin(lineage(args)).await,
         Command::Sql(args) => sql(args).await,
-        Command::Student(command) => student(command).await,
-        Command::Train(args) => Box::pin(train(*args)).await,
+        Command::Student(command) => student::student(command).await,
+        Command::Train(args) => Box::pin(student::train(*args)).await,
         Command::Run(args) => Box::pin(pipeline::run(*args)).await,
         Command::Validate { file } => validate(&file),
         Command::Doctor(args) => examine(&args).await,
@@ -292,173 +288,6 @@ async fn select(args: &SelectArgs) -> Result<(), Error> {
     Ok(())
 }
 
-async fn student(command: StudentCommand) -> Result<(), Error> {
-    match command {
-        StudentCommand::Init(args) => student_init(*args).await,
-        StudentCommand::List { json, at } => {
-            let records = record::list(&open(&at).await?).await?;
-            if json {
-                return output::json(&records);
-            }
-            for r in &records {
-                output::line(&r.line())?;
-            }
-            if records.is_empty() {
-                say(
-                    "no students yet; make one with `understudy student init NAME --architecture small --classes N`",
-                );
-            }
-            Ok(())
-        }
-        StudentCommand::Show { name, json, at } => {
-            let r = record::get(&open(&at).await?, &name).await?;
-            if json {
-                return output::json(&r);
-            }
-            let text =
-                toml::to_string(&r.config).map_err(|e| Error::Output(std::io::Error::other(e)))?;
-            output::line(&format!("# {}\n{}", r.line(), text.trim_end()))
-        }
-    }
-}
-
-async fn student_init(args: StudentInitArgs) -> Result<(), Error> {
-    let section = config(args.config.as_deref())?.student;
-    let mut student = match (section, args.architecture, args.classes) {
-        (Some(section), _, _) => section,
-        (None, Some(architecture), Some(classes)) => StudentConfig::new(architecture, classes),
-        (None, _, _) => {
-            return Err(ConfigError::Value {
-                key: "[student]",
-                value: "missing".into(),
-                advice: "write the section, or give --architecture and --classes".into(),
-            }
-            .into());
-        }
-    };
-    student.architecture = args.architecture.unwrap_or(student.architecture);
-    student.classes = args.classes.unwrap_or(student.classes);
-    student.input = args.input.or(student.input);
-    student.width = args.width.unwrap_or(student.width);
-    student.seed = args.seed.unwrap_or(student.seed);
-    student.frozen_blocks = args.frozen_blocks.unwrap_or(student.frozen_blocks);
-    let job = InitJob {
-        name: args.name,
-        config: student,
-        python: artifacts::python(args.python.as_deref()),
-        training_library: args.training.onnxruntime_training,
-        trial: !args.skip_trial,
-    };
-    let (record, new) = job.run(&open(&args.at).await?).await?;
-    say(if new {
-        format!("made the student {}", record.line())
-    } else {
-        format!("the student {} is there already", record.line())
-    });
-    if args.json {
-        output::json(&record)?;
-    }
-    Ok(())
-}
-
-async fn train(args: TrainArgs) -> Result<(), Error> {
-    let mut config = config(Some(&args.config))?;
-    if let Some(train) = &mut config.train {
-        train.selection = args.selection.or(train.selection.take());
-        train.seed = args.seed.unwrap_or(train.seed);
-        if args.steps.is_some() {
-            (train.steps, train.epochs) = (args.steps, None);
-        }
-    }
-    if let Some(url) = args.data {
-        config.data.get_or_insert_default().url = url;
-    }
-    if let Some(file) = &args.noise {
-        config.noise = Some(Noise::read(file)?);
-    }
-    config.validate()?;
-    let job = TrainJob {
-        name: args.name,
-        student: args.student,
-        config,
-        device: args.device,
-        threads: args.threads.unwrap_or(0),
-        training_library: args.training.onnxruntime_training,
-        storage: options(&args.at.storage),
-        visible: true,
-    };
-    match job.run(&open(&args.at).await?).await? {
-        train::Outcome::Done { done, new } => {
-            say(done.describe(&job.name, new));
-            if args.json {
-                output::json(&done)?;
-            }
-            Ok(())
-        }
-        train::Outcome::Interrupted { step, steps } => {
-            say(format!(
-                "{}: stopped after {step} of {steps} steps; the same command goes on",
-                job.name
-            ));
-            Err(Error::Interrupted)
-        }
-    }
-}
-
-async fn evaluate(args: EvaluateArgs) -> Result<(), Error> {
-    let mut config = config(args.config.as_deref())?;
-    let label = &mut config.label;
-    label.batch = args.batch.unwrap_or(label.batch);
-    label.workers = args.workers.unwrap_or(label.workers);
-    let data = config.data.get_or_insert_default();
-    data.url = args.data.unwrap_or_else(|| std::mem::take(&mut data.url));
-    data.label_column = args.label_column.or(data.label_column.take());
-    data.image_column = args.image_column.or(data.image_column.take());
-    data.matching = args.matching.unwrap_or(data.matching);
-    data.split = args.split.or(data.split);
-    data.per_class = args.per_class.or(data.per_class);
-    data.skip_unlabelled |= args.skip_unlabelled;
-    if let Some(path) = args.classes {
-        let text =
-            std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
-        data.classes = text.lines().map(|l| l.trim_end().to_owned()).collect();
-    }
-    config.validate()?;
-    let storage = options(&args.storage);
-    // Files need no workspace, even where the environment names one.
-    let teachers = std::iter::once(&args.model)
-        .chain(&args.against)
-        .any(|model| matches!(model, ModelRef::Teacher(_)));
-    let workspace = match args.workspace.filter(|_| teachers) {
-        Some(url) => Some(Workspace::open(&url, &storage).await?),
-        None => None,
-    };
-    let job = EvaluateJob {
-        model: ModelSpec {
-            model: args.model,
-            config: args.model_config,
-        },
-        against: args.against.map(|model| ModelSpec {
-            model,
-            config: args.against_config,
-        }),
-        config,
-        device: args.runtime.device,
-        onnxruntime: args.runtime.onnxruntime,
-        storage,
-        predictions: args.predictions,
-        visible: true,
-    };
-    let evaluation = job.run(workspace.as_ref()).await?;
-    if let Some(path) = args.plot {
-        std::fs::write(path, evaluate::plot(&evaluation)?)?;
-    }
-    if args.json {
-        return output::json(&evaluation);
-    }
-    output::line(&evaluate::table(&evaluation))
-}
-
 /// What the arguments of `select` ask for.
 ///
 /// # Errors
@@ -488,11 +317,10 @@ pub fn select_job(args: &SelectArgs) -> Result<SelectJob, ConfigError> {
             filter: args.filter_teacher.clone(),
         },
         (None, _, _) => {
-            return Err(ConfigError::Value {
-                key: "--dataset",
-                value: "missing".into(),
-                advice: "name --dataset and --teacher, or Parquet files with --labels".into(),
-            });
+            return Err(ConfigError::missing(
+                "--dataset",
+                "name --dataset and --teacher, or Parquet files with --labels",
+            ));
         }
     };
     Ok(SelectJob {

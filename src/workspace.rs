@@ -27,6 +27,7 @@ use object_store::{ObjectStoreExt, PutMode, PutPayload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::error::nearest;
 use crate::store::{self, Created, Opened, StorageOptions, StoreError};
 
 /// The layout's version; a workspace of a later version is refused.
@@ -81,6 +82,19 @@ pub enum WorkspaceError {
 }
 
 impl WorkspaceError {
+    /// Something that is not there among those of these names; `none` is what to do where there are none.
+    pub(crate) fn unknown(what: &'static str, name: &str, names: &[&str], none: &str) -> Self {
+        Self::Unknown {
+            what,
+            name: name.to_owned(),
+            hint: match nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if names.is_empty() => none.to_owned(),
+                None => format!("it has {}", names.join(", ")),
+            },
+        }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -166,12 +180,11 @@ impl Workspace {
             },
         };
         let url = workspace.at.url();
-        let file: WorkspaceFile = match workspace.read_json("workspace.json").await {
-            Ok(file) => file,
-            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => {
-                return Err(WorkspaceError::NotInitialised { url });
-            }
-            Err(e) => return Err(e),
+        let Some(file) = workspace
+            .find_json::<WorkspaceFile>("workspace.json")
+            .await?
+        else {
+            return Err(WorkspaceError::NotInitialised { url });
         };
         if file.layout > LAYOUT {
             return Err(WorkspaceError::TooNew {
@@ -314,6 +327,21 @@ impl Workspace {
             url: self.url(relative),
             source,
         })
+    }
+
+    /// Reads a JSON object that need not be there: a commit that was not made yet, or never will be.
+    ///
+    /// # Errors
+    /// The store's, or [`WorkspaceError::Damaged`].
+    pub async fn find_json<T: DeserializeOwned>(
+        &self,
+        relative: &str,
+    ) -> Result<Option<T>, WorkspaceError> {
+        match self.read_json(relative).await {
+            Ok(value) => Ok(Some(value)),
+            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// The names of the objects right below a place, sorted.

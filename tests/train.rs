@@ -215,6 +215,17 @@ fn a_selection_is_learned_from_beside_labelled_images_or_alone() {
         (&"chosen".into(), &36.into())
     );
 
+    // The same images with hard labels: the first step sees the same network, and another loss of these images alone.
+    let hard = ["--per-class", "12", "--name", "hard", "--targets", "hard"];
+    place.ok(&[&select[..], &hard].concat());
+    let once = ["--selection", "hard", "--steps", "1"];
+    place.ok(&[&train_args("once", &config)[..], &once].concat());
+    let first = &place.sql("SELECT * FROM training_metrics WHERE training = 'once'")[0];
+    let of = |row: &serde_json::Value, key: &str| row[key].as_f64().unwrap();
+    let apart = |key| (of(first, key) - of(&rows[0], key)).abs();
+    assert!(apart("labelled_loss") < 1e-6, "{first} {}", rows[0]);
+    assert!(apart("pseudo_loss") > 1e-3, "{first} {}", rows[0]);
+
     // Alone, from the weights that the other one ended with: already right at the beginning.
     let text = std::fs::read_to_string(&config).unwrap();
     let start = text.find("[data]").unwrap();

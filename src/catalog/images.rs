@@ -21,8 +21,7 @@ use crate::label::{LabelSettings, folder};
 use crate::manifest::{self, Generation};
 use crate::schema;
 use crate::select::report::{self, SelectionFile};
-use crate::store::StoreError;
-use crate::workspace::{Workspace, WorkspaceError};
+use crate::workspace::Workspace;
 
 /// Memory of all sorts of an export before they spill to the temporary directory: 128 MiB.
 const SORT_MEMORY: usize = 128 * 1024 * 1024;
@@ -111,23 +110,14 @@ pub async fn fingerprinted(
 ) -> Result<DataFrame, CatalogError> {
     let place = folder(dataset, teacher);
     let settings = format!("{place}/_labels.json");
-    let raw = match workspace.read_json::<LabelSettings>(&settings).await {
-        Ok(settings) => {
-            let schema = schema::labels(settings.encoding, classes);
-            listing(
-                workspace,
-                context,
-                &[format!("{place}/")],
-                schema,
-                Vec::new(),
-            )?
-        }
+    let raw = if let Some(settings) = workspace.find_json::<LabelSettings>(&settings).await? {
+        let schema = schema::labels(settings.encoding, classes);
+        let place = [format!("{place}/")];
+        listing(workspace, context, &place, schema, Vec::new())?
+    } else {
         // The labels are gone: nothing is known of the bytes.
-        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => {
-            let schema = schema::labels(schema::Encoding::Float32, classes);
-            context.read_batch(RecordBatch::new_empty(schema))?
-        }
-        Err(e) => return Err(e.into()),
+        let schema = schema::labels(schema::Encoding::Float32, classes);
+        context.read_batch(RecordBatch::new_empty(schema))?
     };
     fingerprints(raw.filter(col("reason").is_null())?)
 }

@@ -20,8 +20,7 @@ use super::{CatalogError, functions, listing, union, view};
 use crate::label::{LabelSettings, folder, whose};
 use crate::manifest::{self, Generation};
 use crate::schema::{self, Encoding, topk_fields};
-use crate::store::StoreError;
-use crate::workspace::{Workspace, WorkspaceError};
+use crate::workspace::Workspace;
 
 /// The class names of teachers, by NAME@VERSION, or NAME@VERSION+NOISE.
 pub(super) type Names = BTreeMap<String, Arc<Vec<String>>>;
@@ -88,11 +87,9 @@ async fn raw_labels(
     classes: usize,
 ) -> Result<Option<(LabelSettings, DataFrame)>, CatalogError> {
     let place = folder(dataset, teacher);
-    let settings: LabelSettings = match workspace.read_json(&format!("{place}/_labels.json")).await
-    {
-        Ok(settings) => settings,
-        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => return Ok(None),
-        Err(e) => return Err(e.into()),
+    let settings = format!("{place}/_labels.json");
+    let Some(settings) = workspace.find_json::<LabelSettings>(&settings).await? else {
+        return Ok(None);
     };
     let schema = schema::labels(settings.encoding, classes);
     let raw = listing(

@@ -12,8 +12,7 @@ use serde::Serialize;
 
 use super::{CatalogError, listing, records, union, view};
 use crate::select::report::{ClassRecord, SelectionFile, folder};
-use crate::store::StoreError;
-use crate::workspace::{Workspace, WorkspaceError};
+use crate::workspace::Workspace;
 
 /// Registers `selections`, `selection_classes` and `leakage`.
 pub(super) async fn register(
@@ -23,14 +22,10 @@ pub(super) async fn register(
     let (mut rows, mut hits, mut classes) = (Vec::new(), Vec::new(), Vec::new());
     for id in workspace.folders("selections").await? {
         let place = folder(&id);
-        let file: SelectionFile = match workspace
-            .read_json(&format!("{place}/selection.json"))
-            .await
-        {
-            Ok(file) => file,
+        let file = format!("{place}/selection.json");
+        let Some(file) = workspace.find_json::<SelectionFile>(&file).await? else {
             // A selection that is being made, or was given up: it does not exist.
-            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => continue,
-            Err(e) => return Err(e.into()),
+            continue;
         };
         let at = |name: &str| format!("{place}/{name}");
         let parts: Vec<_> = file.parts.iter().map(|p| at(&p.file)).collect();

@@ -61,6 +61,14 @@ pub struct Model {
 }
 
 impl ModelSpec {
+    /// A teacher of the workspace.
+    pub fn teacher(teacher: TeacherRef) -> Self {
+        Self {
+            model: ModelRef::Teacher(teacher),
+            config: None,
+        }
+    }
+
     /// Reads the model. A file is tried out as a teacher is before it is added.
     ///
     /// # Errors

@@ -84,12 +84,12 @@ impl ExportJob {
             url: out.at.url(),
             new,
         };
-        if let Some(file) = place::read::<ExportFile>(&out, "export.json").await? {
+        if let Some(file) = out.find_json::<ExportFile>("export.json").await? {
             place::taken(&out, &inputs, &file.inputs)?;
             return Ok(done(file, false));
         }
         let (source, newest) = self.source(workspace, &selected, &out).await?;
-        let begun = match place::read::<Begun>(&out, "_begun.json").await? {
+        let begun = match out.find_json::<Begun>("_begun.json").await? {
             None => Begun {
                 inputs,
                 generation: newest,

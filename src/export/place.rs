@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::ExportError;
 use super::index::{Begun, Inputs};
 use crate::dataset;
-use crate::store::{Created, Opened, StoreError};
-use crate::workspace::{Workspace, WorkspaceError, to_json};
+use crate::store::{Created, Opened};
+use crate::workspace::{Workspace, to_json};
 
 /// Refuses a place that the dataset's next listing would find.
 pub(super) fn outside(
@@ -22,18 +22,6 @@ pub(super) fn outside(
         });
     }
     Ok(())
-}
-
-/// A JSON file of an export, where it is there.
-pub(super) async fn read<T: serde::de::DeserializeOwned>(
-    out: &Workspace,
-    file: &str,
-) -> Result<Option<T>, ExportError> {
-    match out.read_json(file).await {
-        Ok(file) => Ok(Some(file)),
-        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => Ok(None),
-        Err(e) => Err(e.into()),
-    }
 }
 
 /// Refuses a place that holds another export.

@@ -51,7 +51,7 @@ use crate::config::{Config, DEFAULT_CPU_BATCH, DEFAULT_CUDA_BATCH, LabelConfig};
 use crate::runtime::{Device, Runtime, RuntimeError};
 use crate::schema::Encoding;
 use crate::source::{ImageRef, Source};
-use crate::store::{Created, StoreError};
+use crate::store::Created;
 use crate::teacher::model::OrtClassifier;
 use crate::teacher::{Teacher, TeacherConfig, TeacherError};
 use crate::workspace::{Workspace, WorkspaceError, to_json};
@@ -257,10 +257,10 @@ impl LabelSettings {
         teacher: &str,
     ) -> Result<(), LabelError> {
         let place = format!("{}/_labels.json", folder(dataset, teacher));
-        let found: BTreeMap<String, serde_json::Value> = match workspace.read_json(&place).await {
-            Ok(found) => found,
-            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => return Ok(()),
-            Err(e) => return Err(e.into()),
+        let found: Option<BTreeMap<String, serde_json::Value>> =
+            workspace.find_json(&place).await?;
+        let Some(found) = found else {
+            return Ok(());
         };
         let wanted: BTreeMap<String, serde_json::Value> =
             serde_json::from_slice(&to_json(self)).unwrap_or_default();

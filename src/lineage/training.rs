@@ -5,7 +5,6 @@ use std::collections::{HashSet, VecDeque};
 use serde::Serialize;
 
 use crate::select::report::{InputRecord, SelectionFile, Totals, folder};
-use crate::store::StoreError;
 use crate::teacher::NOISED;
 use crate::train::{self, Done, TrainingRecord};
 use crate::workspace::{Workspace, WorkspaceError};
@@ -130,15 +129,12 @@ async fn from_selection(
     id: &str,
 ) -> Result<Option<FromSelection>, WorkspaceError> {
     let place = format!("{}/selection.json", folder(id));
-    match workspace.read_json::<SelectionFile>(&place).await {
-        Ok(file) => Ok(Some(FromSelection {
-            id: file.id,
-            input: file.input,
-            totals: file.totals,
-        })),
-        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => Ok(None),
-        Err(e) => Err(e),
-    }
+    let file = workspace.find_json::<SelectionFile>(&place).await?;
+    Ok(file.map(|file| FromSelection {
+        id: file.id,
+        input: file.input,
+        totals: file.totals,
+    }))
 }
 
 /// These teachers after those that are `found` already, and then the ones that they go back to: the nearest first, each once.

@@ -4,7 +4,7 @@ use super::RunJob;
 use super::record::{Judged, Made};
 use crate::config::Config;
 use crate::error::Error;
-use crate::evaluate::{EvaluateJob, Evaluation, ModelFigures, ModelRef, ModelSpec};
+use crate::evaluate::{EvaluateJob, Evaluation, ModelFigures, ModelSpec};
 use crate::workspace::Workspace;
 
 impl RunJob {
@@ -44,15 +44,10 @@ impl RunJob {
         against: Option<&String>,
         config: &Config,
     ) -> Result<Evaluation, Error> {
-        let spec = |name: &str| -> Result<ModelSpec, Error> {
-            Ok(ModelSpec {
-                model: ModelRef::Teacher(name.parse()?),
-                config: None,
-            })
-        };
+        let against = against.map(|name| name.parse()).transpose()?;
         let job = EvaluateJob {
-            model: spec(model)?,
-            against: against.map(|name| spec(name)).transpose()?,
+            model: ModelSpec::teacher(model.parse()?),
+            against: against.map(ModelSpec::teacher),
             config: config.clone(),
             device: self.device,
             onnxruntime: self.onnxruntime.clone(),

@@ -159,7 +159,7 @@ impl Pipeline {
         for (key, data) in [("data.url", &self.data), ("held_out.url", &self.held_out)] {
             data.validate()?;
             if data.url.is_empty() {
-                return Err(missing(key, "say where the labelled images are").into());
+                return Err(ConfigError::missing(key, "say where the labelled images are").into());
             }
         }
         self.first()?;
@@ -205,20 +205,12 @@ impl Pipeline {
                 advice: "give a name, or `student` and `train`".into(),
             })
             .into()),
-            (None, ..) => Err(in_part(missing(
+            (None, ..) => Err(in_part(ConfigError::missing(
                 "teacher.name",
                 "name a teacher of the workspace, or give `student` and `train`",
             ))
             .into()),
         }
-    }
-}
-
-fn missing(key: &'static str, advice: &str) -> ConfigError {
-    ConfigError::Value {
-        key,
-        value: "missing".into(),
-        advice: advice.into(),
     }
 }
 

@@ -140,7 +140,7 @@ impl RunJob {
         if let Some(task) = &next.task {
             let settings = serde_json::to_value(task).map_err(std::io::Error::from)?;
             let place = record::place(&self.pipeline.run.name, stage, &settings);
-            next.made = record::read(workspace, &place).await?;
+            next.made = workspace.find_json(&place).await?;
             next.place = Some(place);
         }
         Ok(next)

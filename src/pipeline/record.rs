@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::Stage;
 use crate::evaluate::{Comparison, Share};
-use crate::store::{Created, StoreError};
+use crate::store::Created;
 use crate::teacher::config::hex;
 use crate::train::Done;
 use crate::workspace::{Workspace, WorkspaceError, to_json};
@@ -115,18 +115,6 @@ pub(super) fn place(run: &str, stage: Stage, settings: &serde_json::Value) -> St
     let hash = hex(&Sha256::digest(to_json(settings)));
     let stage = stage.to_string().replace('/', "-");
     format!("pipelines/{run}/{stage}-{}.json", &hash[..16])
-}
-
-/// Reads a record; none where the stage is not done.
-pub(super) async fn read(
-    workspace: &Workspace,
-    place: &str,
-) -> Result<Option<Made>, WorkspaceError> {
-    match workspace.read_json(place).await {
-        Ok(made) => Ok(Some(made)),
-        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 /// Commits a record. Of two processes the first one's counts.

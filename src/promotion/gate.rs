@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ConfigError, LabelConfig, parse_toml};
+use crate::config::{Config, ConfigError, LabelConfig, check, parse_toml};
 use crate::label::decode::DecodeConfig;
 use crate::labelled::DataConfig;
 
@@ -82,25 +82,20 @@ impl GateFile {
 
     fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
         let written: Written = parse_toml(file, text)?;
-        let missing = |key, advice: &str| ConfigError::Value {
-            key,
-            value: "missing".into(),
-            advice: advice.to_owned(),
-        };
         let gate = written.gate.ok_or_else(|| {
-            missing(
+            ConfigError::missing(
                 "[gate]",
                 "write the section with the gate's limits, as pipelines/gate.toml has it",
             )
         })?;
         let data = written.data.ok_or_else(|| {
-            missing(
+            ConfigError::missing(
                 "[data]",
                 "write the section that says where the held-out images with labels are, as pipelines/gate.toml has it",
             )
         })?;
         if data.url.is_empty() {
-            return Err(missing(
+            return Err(ConfigError::missing(
                 "data.url",
                 "say where the held-out images with labels are",
             ));
@@ -119,17 +114,6 @@ impl GateFile {
 
 impl GateConfig {
     fn validate(&self) -> Result<(), ConfigError> {
-        let check = |good: bool, key, value: f64, advice: &str| {
-            if good {
-                Ok(())
-            } else {
-                Err(ConfigError::Value {
-                    key,
-                    value: value.to_string(),
-                    advice: advice.to_owned(),
-                })
-            }
-        };
         check(
             (-100.0..=100.0).contains(&self.min_gain),
             "gate.min_gain",

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{GateFile, Kind, Promotion, PromotionError, Verdict, record};
 use crate::error::Error;
-use crate::evaluate::{EvaluateError, EvaluateJob, Evaluation, ModelRef, ModelSpec};
+use crate::evaluate::{EvaluateError, EvaluateJob, Evaluation, ModelSpec};
 use crate::runtime::Device;
 use crate::store::StorageOptions;
 use crate::teacher::{self, TeacherRef};
@@ -160,15 +160,9 @@ impl PromoteJob {
         candidate: &str,
         current: Option<&str>,
     ) -> Result<Evaluation, Error> {
-        let spec = |name: &str| -> Result<ModelSpec, Error> {
-            Ok(ModelSpec {
-                model: ModelRef::Teacher(name.parse()?),
-                config: None,
-            })
-        };
-        let candidate = spec(candidate)?;
+        let candidate = ModelSpec::teacher(candidate.parse()?);
         let (model, against) = match current {
-            Some(current) => (spec(current)?, Some(candidate)),
+            Some(current) => (ModelSpec::teacher(current.parse()?), Some(candidate)),
             None => (candidate, None),
         };
         let job = EvaluateJob {

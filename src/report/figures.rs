@@ -11,9 +11,8 @@ use super::strips::Picked;
 use crate::dataset::{self, Dataset, DatasetError};
 use crate::label::{self, LabelSettings, whose};
 use crate::select::report::SelectionFile;
-use crate::store::StoreError;
 use crate::teacher::TeacherRecord;
-use crate::workspace::{Workspace, WorkspaceError};
+use crate::workspace::Workspace;
 
 /// Bins of the confidence histogram, as `confidence.sql` and `kept.sql` have them.
 pub(super) const BINS: usize = 50;
@@ -188,7 +187,7 @@ async fn teachers(
         let place = format!("{}/_labels.json", label::folder(dataset, name));
         teachers.push(TeacherFacts {
             record: whose::teacher_of(workspace, name).await?.record,
-            settings: found(workspace.read_json(&place).await)?,
+            settings: workspace.find_json(&place).await?,
         });
     }
     Ok(teachers)
@@ -202,14 +201,6 @@ pub(super) async fn known(
     match dataset::remember(workspace, name, None, None, None).await {
         Ok(dataset) => Ok(Some(dataset)),
         Err(DatasetError::NoSource { .. }) => Ok(None),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn found<T>(read: Result<T, WorkspaceError>) -> Result<Option<T>, ReportError> {
-    match read {
-        Ok(value) => Ok(Some(value)),
-        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => Ok(None),
         Err(e) => Err(e.into()),
     }
 }

@@ -36,7 +36,6 @@ use self::pictures::Pictures;
 pub use self::put::put;
 use crate::catalog::{self, CatalogError};
 use crate::dataset::DatasetError;
-use crate::error::nearest;
 use crate::label::LabelSettings;
 use crate::manifest::ManifestError;
 use crate::select::report::{SelectionFile, folder};
@@ -180,33 +179,17 @@ impl ReportJob {
 /// The selection of this name.
 async fn selection(workspace: &Workspace, id: &str) -> Result<SelectionFile, ReportError> {
     crate::workspace::check_name("selection", id)?;
-    match workspace
-        .read_json(&format!("{}/selection.json", folder(id)))
-        .await
-    {
-        Ok(file) => Ok(file),
-        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => {
-            let mut names = Vec::new();
-            for name in workspace.folders("selections").await? {
-                if workspace
-                    .exists(&format!("{}/selection.json", folder(&name)))
-                    .await?
-                {
-                    names.push(name);
-                }
-            }
-            let near = nearest(id, names.iter().map(String::as_str));
-            Err(WorkspaceError::Unknown {
-                what: "selection",
-                name: id.to_owned(),
-                hint: match near {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None if names.is_empty() => "make one with `understudy select`".into(),
-                    None => format!("it has {}", names.join(", ")),
-                },
-            }
-            .into())
-        }
-        Err(e) => Err(e.into()),
+    let place = |name: &str| format!("{}/selection.json", folder(name));
+    if let Some(file) = workspace.find_json(&place(id)).await? {
+        return Ok(file);
     }
+    let mut names = Vec::new();
+    for name in workspace.folders("selections").await? {
+        if workspace.exists(&place(&name)).await? {
+            names.push(name);
+        }
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let none = "make one with `understudy select`";
+    Err(WorkspaceError::unknown("selection", id, &names, none).into())
 }

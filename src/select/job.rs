@@ -22,9 +22,9 @@ use super::write::{self, Target};
 use super::{Method, SelectConfig, SelectError, Targets, listed, reasons};
 use crate::catalog::{self, CatalogError};
 use crate::runs::RunRecord;
-use crate::store::{Created, StorageOptions, StoreError};
+use crate::store::{Created, StorageOptions};
 use crate::teacher::config::hex;
-use crate::workspace::{Workspace, WorkspaceError, to_json};
+use crate::workspace::{Workspace, to_json};
 
 /// Partitions of every query, whatever the number of threads: how rows fall into parts is then the same everywhere.
 const PARTITIONS: usize = 8;
@@ -125,10 +125,8 @@ impl SelectJob {
         input: &Input,
     ) -> Result<Option<SelectionFile>, SelectError> {
         let place = format!("{}/selection.json", folder(&self.id));
-        let there: SelectionFile = match workspace.read_json(&place).await {
-            Ok(there) => there,
-            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => return Ok(None),
-            Err(e) => return Err(e.into()),
+        let Some(there) = workspace.find_json::<SelectionFile>(&place).await? else {
+            return Ok(None);
         };
         let (old, new) = (&there.input, &input.record);
         let same_source = (&old.dataset, &old.teacher, &old.filter_teacher, &old.labels)

@@ -45,7 +45,7 @@ pub use self::hash::{seeded_hash, udf as seeded_hash_udf};
 pub use self::leakage::REPORTED_DISTANCE;
 pub use self::topk::Balance;
 use crate::catalog::CatalogError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, check};
 use crate::store::StoreError;
 use crate::teacher::TeacherError;
 use crate::workspace::WorkspaceError;
@@ -164,44 +164,34 @@ impl SelectConfig {
     /// # Errors
     /// [`ConfigError::Value`], naming the key.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |good: bool, key: &'static str, value: String, advice: &str| {
-            if good {
-                return Ok(());
-            }
-            Err(ConfigError::Value {
-                key,
-                value,
-                advice: advice.to_owned(),
-            })
-        };
         check(
             (0.0..1.0).contains(&self.threshold),
             "select.threshold",
-            self.threshold.to_string(),
+            self.threshold,
             "give a confidence from 0 to below 1",
         )?;
         check(
             (1..=u64::from(u32::MAX)).contains(&self.per_class),
             "select.per_class",
-            self.per_class.to_string(),
+            self.per_class,
             "keep 1 to 4,294,967,295 rows of a class",
         )?;
         check(
             self.max_distance <= REPORTED_DISTANCE,
             "select.max_distance",
-            self.max_distance.to_string(),
+            self.max_distance,
             "give 0 to 10 bits; beyond 10 images are no longer alike",
         )?;
         check(
             self.fraction > 0.0 && self.fraction <= 1.0,
             "select.fraction",
-            self.fraction.to_string(),
+            self.fraction,
             "give a fraction above 0 and up to 1, such as 1/16",
         )?;
         check(
             (self.per_class as f64 * self.fraction).round() >= 1.0,
             "select.fraction",
-            self.fraction.to_string(),
+            self.fraction,
             "the fraction of per_class has to come to at least one row",
         )?;
         check(
@@ -232,7 +222,7 @@ impl SelectConfig {
         check(
             self.method == Method::Exact || self.fraction >= 1.0,
             "select.fraction",
-            self.fraction.to_string(),
+            self.fraction,
             "the histogram method has no fraction",
         )
     }

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::SelectConfig;
-use crate::error::nearest;
-use crate::store::StoreError;
 use crate::workspace::{Workspace, WorkspaceError, check_name};
 
 /// How many classes without candidates are named.
@@ -144,22 +142,13 @@ impl SelectionFile {
     pub async fn read(workspace: &Workspace, id: &str) -> Result<Self, WorkspaceError> {
         check_name("selection", id)?;
         let place = format!("{}/selection.json", folder(id));
-        match workspace.read_json(&place).await {
-            Err(WorkspaceError::Store(StoreError::NotFound { .. })) => {
-                let names = workspace.folders("selections").await?;
-                let near = nearest(id, names.iter().map(String::as_str));
-                Err(WorkspaceError::Unknown {
-                    what: "selection",
-                    name: id.to_owned(),
-                    hint: match near {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None if names.is_empty() => "make one with `understudy select`".into(),
-                        None => format!("it has {}", names.join(", ")),
-                    },
-                })
-            }
-            read => read,
+        if let Some(file) = workspace.find_json(&place).await? {
+            return Ok(file);
         }
+        let names = workspace.folders("selections").await?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let none = "make one with `understudy select`";
+        Err(WorkspaceError::unknown("selection", id, &names, none))
     }
 
     /// Whether this teacher, NAME@VERSION, has labelled all of its images: they were selected among its labels.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::architecture::Architecture;
 use super::graph::{Form, Graph, Parameter, Role};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, check};
 use crate::schema::MAX_CLASSES;
 
 /// The longest side of an image, in pixels.
@@ -138,17 +138,6 @@ impl StudentConfig {
     /// # Errors
     /// [`ConfigError::Value`], naming the key.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |good: bool, key: &'static str, value: String, advice: &str| {
-            if good {
-                Ok(())
-            } else {
-                Err(ConfigError::Value {
-                    key,
-                    value,
-                    advice: advice.to_owned(),
-                })
-            }
-        };
         let [channels, height, width] = self.input();
         check(
             matches!(channels, 1 | 3)
@@ -161,19 +150,19 @@ impl StudentConfig {
         check(
             (2..=MAX_CLASSES).contains(&self.classes),
             "student.classes",
-            self.classes.to_string(),
+            self.classes,
             "a student has 2 to 65,536 classes",
         )?;
         check(
             WIDTHS.contains(&self.width),
             "student.width",
-            self.width.to_string(),
+            self.width,
             "use 0.1 to 16",
         )?;
         check(
             is_one(&self.width) || self.architecture.has_width(),
             "student.width",
-            self.width.to_string(),
+            self.width,
             "only `small` has a width; the others are scaled by their name, such as efficientnet-b1",
         )?;
         // Cheap beside all that follows, and the only place that knows how many blocks there are.
@@ -181,7 +170,7 @@ impl StudentConfig {
         check(
             self.frozen_blocks <= blocks + 1,
             "student.frozen_blocks",
-            self.frozen_blocks.to_string(),
+            self.frozen_blocks,
             &format!(
                 "{} has {blocks} blocks: freeze at most {}",
                 self.architecture,

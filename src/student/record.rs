@@ -17,7 +17,6 @@ use super::error::StudentError;
 use super::graph::Form;
 use super::ort::{On, OrtTrainer};
 use super::trainer::{Batch, StudentTrainer, TrainerError};
-use crate::error::nearest;
 use crate::runtime::{Device, Runtime};
 use crate::store::Created;
 use crate::teacher::config::hex;
@@ -110,7 +109,7 @@ impl InitJob {
     pub async fn run(self, workspace: &Workspace) -> Result<(StudentRecord, bool), StudentError> {
         check_name("student", &self.name)?;
         self.config.validate()?;
-        if let Some(there) = existing(workspace, &self.name).await? {
+        if let Some(there) = workspace.find_json(&commit_of(&self.name)).await? {
             return same(there, &self.config).map(|record| (record, false));
         }
         let (name, config) = (self.name.clone(), self.config.clone());
@@ -251,17 +250,6 @@ async fn read(workspace: &Workspace, name: &str) -> Result<StudentRecord, Worksp
     workspace.read_json(&commit_of(name)).await
 }
 
-async fn existing(
-    workspace: &Workspace,
-    name: &str,
-) -> Result<Option<StudentRecord>, WorkspaceError> {
-    if workspace.exists(&commit_of(name)).await? {
-        Ok(Some(read(workspace, name).await?))
-    } else {
-        Ok(None)
-    }
-}
-
 /// All committed students, by name.
 ///
 /// # Errors
@@ -269,7 +257,11 @@ async fn existing(
 pub async fn list(workspace: &Workspace) -> Result<Vec<StudentRecord>, WorkspaceError> {
     let mut records = Vec::new();
     for name in workspace.folders("students").await? {
-        records.extend(existing(workspace, &name).await?);
+        records.extend(
+            workspace
+                .find_json::<StudentRecord>(&commit_of(&name))
+                .await?,
+        );
     }
     Ok(records)
 }
@@ -280,23 +272,13 @@ pub async fn list(workspace: &Workspace) -> Result<Vec<StudentRecord>, Workspace
 /// [`WorkspaceError::Unknown`] with a name that is near, or those that exist.
 pub async fn get(workspace: &Workspace, name: &str) -> Result<StudentRecord, WorkspaceError> {
     check_name("student", name)?;
-    if let Some(record) = existing(workspace, name).await? {
+    if let Some(record) = workspace.find_json(&commit_of(name)).await? {
         return Ok(record);
     }
     let records = list(workspace).await?;
     let names: Vec<&str> = records.iter().map(|r| r.name.as_str()).collect();
-    let hint = if let Some(near) = nearest(name, names.iter().copied()) {
-        format!("did you mean `{near}`?")
-    } else if names.is_empty() {
-        "make one with `understudy student init NAME --architecture small --classes N`".into()
-    } else {
-        format!("it has {}", names.join(", "))
-    };
-    Err(WorkspaceError::Unknown {
-        what: "student",
-        name: name.to_owned(),
-        hint,
-    })
+    let none = "make one with `understudy student init NAME --architecture small --classes N`";
+    Err(WorkspaceError::unknown("student", name, &names, none))
 }
 
 impl StudentRecord {

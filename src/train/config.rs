@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, check};
 use crate::label::preprocess::{Channels, Filter, Mode, Preprocess, Range};
 use crate::labelled::DataConfig;
 
@@ -118,16 +118,6 @@ impl TrainConfig {
     /// # Errors
     /// [`ConfigError::Value`], naming the key.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |good: bool, key: &'static str, value: String, advice: &str| {
-            if good {
-                return Ok(());
-            }
-            Err(ConfigError::Value {
-                key,
-                value,
-                advice: advice.to_owned(),
-            })
-        };
         let rows = self.batch as f64 * (1.0 + self.ratio);
         check(
             self.batch > 0 && self.ratio > 0.0 && rows <= LARGEST_BATCH as f64,
@@ -148,25 +138,25 @@ impl TrainConfig {
             self.steps.is_none_or(|n| n > 0)
                 && self.epochs.is_none_or(|n| n > 0.0 && n.is_finite()),
             "train.steps",
-            "0".into(),
+            "0",
             "train for one step or more",
         )?;
         check(
             (0.0..1.0).contains(&self.label_smoothing),
             "train.label_smoothing",
-            self.label_smoothing.to_string(),
+            self.label_smoothing,
             "give a fraction from 0 on and below 1",
         )?;
         check(
             (0.0..1.0).contains(&self.ema),
             "train.ema",
-            self.ema.to_string(),
+            self.ema,
             "give a fraction from 0 on and below 1, such as 0.999",
         )?;
         check(
             self.checkpoint_steps > 0,
             "train.checkpoint_steps",
-            "0".into(),
+            "0",
             "make a checkpoint every 1 step or more",
         )?;
         self.preprocess.validate().map_err(|e| ConfigError::Value {

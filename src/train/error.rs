@@ -52,6 +52,12 @@ pub enum TrainError {
         /// What differs.
         difference: String,
     },
+    /// The images came to an end, which they never do, or what makes batches of them did.
+    #[error("no images came for step {step}")]
+    Ended {
+        /// Counted from 0.
+        step: u64,
+    },
     /// The loss is no number any more.
     #[error("the training diverged: at step {step} the loss is {loss}")]
     Diverged {
@@ -110,7 +116,7 @@ impl TrainError {
             Self::Taken { .. } => Some("give this training another name, or the old settings to go on with the old one".into()),
             Self::Diverged { .. } => Some("begin anew under another name with a lower learning rate, a warm-up, or `clip_norm` in [student]".into()),
             Self::Damaged { .. } => Some("remove that checkpoint's .json; the same command then goes on from the one before".into()),
-            Self::Metrics(_) | Self::Worker(_) => None,
+            Self::Ended { .. } | Self::Metrics(_) | Self::Worker(_) => None,
             Self::Config(e) => e.hint(),
             Self::Labelled(e) => e.hint(),
             Self::Pseudo(e) => e.hint(),

@@ -11,6 +11,8 @@ use super::TrainError;
 use crate::label::decode::{self, DecodeConfig};
 use crate::label::infer::Fetched;
 use crate::label::preprocess::{Preprocess, Preprocessor};
+use crate::labelled::Sample;
+use crate::pseudo::PseudoSample;
 use crate::random::Draws;
 use crate::student::noise::ImageNoise;
 
@@ -26,6 +28,26 @@ pub(super) struct Raw {
     pub(super) at: u64,
     pub(super) target: Target,
     pub(super) fetched: Fetched,
+}
+
+impl From<Sample> for Raw {
+    fn from(sample: Sample) -> Self {
+        Self {
+            at: sample.at,
+            target: Target::Hard(sample.class),
+            fetched: sample.fetched,
+        }
+    }
+}
+
+impl From<PseudoSample> for Raw {
+    fn from(sample: PseudoSample) -> Self {
+        Self {
+            at: sample.at,
+            target: sample.soft.map_or(Target::Hard(sample.class), Target::Soft),
+            fetched: sample.fetched,
+        }
+    }
 }
 
 /// What an image is learned to be.

@@ -12,7 +12,7 @@ use super::batch::{Batches, Kind, Position};
 use super::checkpoint::{self, Restored};
 use super::config::TrainConfig;
 use super::data::Data;
-use super::examples::{Look, Raw, Target, examples};
+use super::examples::{Look, Raw, examples};
 use super::learn::{End, HeldOut};
 use super::progress::Progress;
 use super::record::{self, Done, LabelledRecord, PseudoRecord, TrainingRecord};
@@ -30,13 +30,16 @@ use crate::store::StorageOptions;
 use crate::student::artifacts::Artifacts;
 use crate::student::export::export;
 use crate::student::graph::{Form, INPUT, LOGITS};
-use crate::student::noise::{Images, Noise};
+use crate::student::noise::Images;
 use crate::student::ort::On;
 use crate::student::record::{self as students, StudentRecord};
 use crate::student::trainer::{Shape, TrainerError};
 use crate::teacher::config::{ClassesConfig, InputConfig, Layout, OutputConfig, OutputKind};
 use crate::teacher::{self, Teacher, TeacherConfig};
 use crate::workspace::{Workspace, check_name, to_json};
+
+/// Loose images that are fetched together.
+const FETCHED: usize = 64;
 
 /// `understudy train`.
 #[derive(Debug, Clone)]
@@ -139,15 +142,12 @@ impl TrainJob {
 
     fn train(&self) -> Result<&TrainConfig, ConfigError> {
         let train = self.config.train.as_ref();
-        train.ok_or_else(|| ConfigError::Value {
-            key: "[train]",
-            value: "missing".into(),
-            advice: "write the section into a pipeline file and give it with --config".into(),
+        train.ok_or_else(|| {
+            ConfigError::missing(
+                "[train]",
+                "write the section into a pipeline file and give it with --config",
+            )
         })
-    }
-
-    fn noise(&self) -> Noise {
-        self.config.noise.clone().unwrap_or_default()
     }
 
     fn describe(
@@ -177,7 +177,7 @@ impl TrainJob {
             student: student.name.clone(),
             training_model_sha256: student.files.training_model.sha256.clone(),
             train: train.clone(),
-            noise: self.noise(),
+            noise: self.config.noise.clone().unwrap_or_default(),
             classes: data.classes.clone(),
             labelled: data.labelled.as_ref().map(|labelled| LabelledRecord {
                 data: self.config.data.clone().unwrap_or_default(),
@@ -271,7 +271,7 @@ impl TrainJob {
     }
 
     fn fetcher(&self, data: &Labelled) -> Fetcher {
-        data.fetcher(&self.config.label, 64, Arc::new(Timings::default()))
+        data.fetcher(&self.config.label, FETCHED, Arc::new(Timings::default()))
     }
 
     /// How images are looked at; held-out ones without noise.
@@ -303,26 +303,18 @@ impl TrainJob {
             let raw = data
                 .shuffled(&fetcher, order(0), position.labelled)
                 .map_err(TrainError::from)
-                .map_ok(|s| Raw {
-                    at: s.at,
-                    target: Target::Hard(s.class),
-                    fetched: s.fetched,
-                })
+                .map_ok(Raw::from)
                 .boxed();
             let look = self.look(begun, data.url(), Some(Images::Labelled));
             examples(raw, look, workers)
         });
         let pseudo = begun.data.pseudo.as_ref().map(|data| {
             let timings = Arc::new(Timings::default());
-            let fetcher = Arc::new(data.fetcher(&self.config.label, 64, timings));
+            let fetcher = Arc::new(data.fetcher(&self.config.label, FETCHED, timings));
             let raw = data
                 .shuffled(&fetcher, order(1), position.pseudo)
                 .map_err(TrainError::from)
-                .map_ok(|s| Raw {
-                    at: s.at,
-                    target: s.soft.map_or(Target::Hard(s.class), Target::Soft),
-                    fetched: s.fetched,
-                })
+                .map_ok(Raw::from)
                 .boxed();
             let of = train.selection.as_deref().unwrap_or_default();
             let look = self.look(begun, of, Some(Images::Unlabelled));

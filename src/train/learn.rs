@@ -11,7 +11,7 @@ use super::batch::{Position, Rows};
 use super::checkpoint::{self, State};
 use super::config::TrainConfig;
 use super::ema::Ema;
-use super::examples::{Look, Raw, Target, examples};
+use super::examples::{Look, Raw, examples};
 use super::metrics::{self, Metrics, Sums};
 use super::progress::Progress;
 use super::schedule::Length;
@@ -77,10 +77,8 @@ impl Learner {
         let mut done = from;
         let mut interrupted = false;
         while done < self.length.steps {
-            let Some(rows) = batches.blocking_recv() else {
-                break;
-            };
-            let rows = rows?;
+            let rows = batches.blocking_recv();
+            let rows = rows.ok_or(TrainError::Ended { step: done })??;
             let mut metrics = self.step(done, &rows)?;
             if let Some(ema) = &mut self.ema {
                 self.trainer.read(&mut values)?;
@@ -167,13 +165,7 @@ impl Learner {
             let raw = batches
                 .map_err(TrainError::from)
                 .map_ok(|samples| {
-                    futures::stream::iter(samples.into_iter().map(|s| {
-                        Ok(Raw {
-                            at: s.at,
-                            target: Target::Hard(s.class),
-                            fetched: s.fetched,
-                        })
-                    }))
+                    futures::stream::iter(samples.into_iter().map(|s| Ok(Raw::from(s))))
                 })
                 .try_flatten();
             let examples = examples(Box::pin(raw), held_out.look.clone(), held_out.workers);

@@ -49,7 +49,7 @@ impl Progress {
     }
 
     /// Images a second since it began.
-    pub(super) fn rate(&self, done: u64) -> f64 {
+    fn rate(&self, done: u64) -> f64 {
         let images = (done - self.begun) as f64 * self.images as f64;
         images / self.started.elapsed().as_secs_f64().max(1e-9)
     }

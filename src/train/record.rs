@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::config::TrainConfig;
 use super::{TrainError, folder};
-use crate::error::nearest;
 use crate::labelled::DataConfig;
-use crate::store::{Created, StoreError};
+use crate::store::Created;
 use crate::student::noise::Noise;
 use crate::workspace::{Workspace, WorkspaceError, check_name, to_json};
 
@@ -156,14 +155,8 @@ pub(super) async fn done(
     workspace: &Workspace,
     name: &str,
 ) -> Result<Option<Done>, WorkspaceError> {
-    match workspace
-        .read_json(&format!("{}/done.json", folder(name)))
-        .await
-    {
-        Ok(done) => Ok(Some(done)),
-        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => Ok(None),
-        Err(e) => Err(e),
-    }
+    let at = format!("{}/done.json", folder(name));
+    workspace.find_json(&at).await
 }
 
 /// A training, and what became of it; none where there is none of this name.
@@ -175,10 +168,9 @@ pub async fn find(
     name: &str,
 ) -> Result<Option<(TrainingRecord, Option<Done>)>, WorkspaceError> {
     let at = format!("{}/training.json", folder(name));
-    match workspace.read_json(&at).await {
-        Ok(record) => Ok(Some((record, done(workspace, name).await?))),
-        Err(WorkspaceError::Store(StoreError::NotFound { .. })) => Ok(None),
-        Err(e) => Err(e),
+    match workspace.find_json(&at).await? {
+        Some(record) => Ok(Some((record, done(workspace, name).await?))),
+        None => Ok(None),
     }
 }
 
@@ -196,15 +188,8 @@ pub async fn get(
     }
     let all = list(workspace).await?;
     let names: Vec<&str> = all.iter().map(|(record, _)| record.name.as_str()).collect();
-    Err(WorkspaceError::Unknown {
-        what: "training",
-        name: name.to_owned(),
-        hint: match nearest(name, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if names.is_empty() => "begin one with `understudy train`".into(),
-            None => format!("it has {}", names.join(", ")),
-        },
-    })
+    let none = "begin one with `understudy train`";
+    Err(WorkspaceError::unknown("training", name, &names, none))
 }
 
 /// All trainings, and what became of them.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, check};
 
 /// How fast a student learns, and how that changes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -67,16 +67,6 @@ impl Schedule {
     /// # Errors
     /// [`ConfigError::Value`], naming the key.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |good: bool, key: &'static str, value: f64, advice: &str| {
-            if good {
-                return Ok(());
-            }
-            Err(ConfigError::Value {
-                key,
-                value: value.to_string(),
-                advice: advice.to_owned(),
-            })
-        };
         check(
             self.peak > 0.0 && self.peak.is_finite(),
             "train.learning_rate.peak",

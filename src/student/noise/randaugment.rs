@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cutout;
 use super::operation::Operation;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, check};
 use crate::random::Draws;
 
 /// Operations an image (the paper, A.2).
@@ -121,26 +121,16 @@ impl RandAugment {
     /// # Errors
     /// [`ConfigError::Value`], naming the key.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        let check = |good: bool, key: &'static str, value: String, advice: &str| {
-            if good {
-                return Ok(());
-            }
-            Err(ConfigError::Value {
-                key,
-                value,
-                advice: advice.to_owned(),
-            })
-        };
         check(
             (1..=16).contains(&self.operations),
             "randaugment.operations",
-            self.operations.to_string(),
+            self.operations,
             "draw 1 to 16 operations an image, or leave the section out",
         )?;
         check(
             (0.0..=LARGEST_MAGNITUDE).contains(&self.magnitude),
             "randaugment.magnitude",
-            self.magnitude.to_string(),
+            self.magnitude,
             "give 0 to 100; the paper has 9 and 27",
         )?;
         let [low, high] = self.probability;
@@ -157,14 +147,14 @@ impl RandAugment {
             check(
                 (0.0..=10_000.0).contains(&value),
                 key,
-                value.to_string(),
+                value,
                 "give pixels, 0 to 10,000",
             )?;
         }
         check(
             (1..=10_000).contains(&self.reference_size),
             "randaugment.reference_size",
-            self.reference_size.to_string(),
+            self.reference_size,
             "give a side in pixels, 1 to 10,000",
         )
     }
