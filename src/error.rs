@@ -172,6 +172,8 @@ impl Error {
                 | EvaluateError::NothingCommon { .. } => 9,
                 EvaluateError::Store(e) => store_code(e),
                 EvaluateError::Predictions(_)
+                | EvaluateError::Unreadable { .. }
+                | EvaluateError::Vanished { .. }
                 | EvaluateError::Plot { .. }
                 | EvaluateError::Temporary(_) => 1,
             },

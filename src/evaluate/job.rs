@@ -1,23 +1,22 @@
 //! A whole evaluation: the models, the data, one pass for each model, the comparison.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
 use futures::stream::StreamExt;
 
+use super::answers::{Answer, compare};
 use super::model::{Model, ModelSpec};
 use super::predictions::Predictions;
-use super::statistics::Pairs;
 use super::tally::Tally;
-use super::{Comparison, DataFigures, EvaluateError, Evaluation, ModelFigures};
+use super::{DataFigures, EvaluateError, Evaluation, ModelFigures};
 use crate::config::Config;
 use crate::error::Error;
 use crate::label::classifiers;
 use crate::label::infer::{Outcome, Workers};
 use crate::label::progress::{Progress, Timings};
-use crate::labelled::{Labelled, LabelledError};
+use crate::labelled::Labelled;
 use crate::runtime::{Device, Runtime};
 use crate::store::StorageOptions;
 use crate::workspace::Workspace;
@@ -41,14 +40,6 @@ pub struct EvaluateJob {
     pub predictions: Option<String>,
     /// Whether progress and notes are written to standard error.
     pub visible: bool,
-}
-
-/// What a model made of an image: all that a comparison needs, a byte an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Right,
-    Wrong,
-    None,
 }
 
 impl EvaluateJob {
@@ -83,7 +74,7 @@ impl EvaluateJob {
         };
         let mut predictions = match &self.predictions {
             None => None,
-            Some(_) => Some(Predictions::new(metadata(&figures, &labelled))?),
+            Some(_) => Some(Predictions::new(&figures, &labelled)?),
         };
         let (mut evaluated, mut answers) = (Vec::new(), Vec::new());
         for model in &models {
@@ -225,55 +216,4 @@ fn same_classes(models: &[Model]) -> Result<(), EvaluateError> {
         b: b.name.clone(),
         detail,
     })
-}
-
-/// Counts who was right on the images that both models answered.
-fn compare(
-    (a, of_a): (&str, &[Answer]),
-    (b, of_b): (&str, &[Answer]),
-) -> Result<Comparison, Error> {
-    if of_a.len() != of_b.len() {
-        return Err(LabelledError::Shifted.into());
-    }
-    let mut pairs = Pairs::default();
-    for answers in of_a.iter().zip(of_b) {
-        match answers {
-            (Answer::Right, Answer::Right) => pairs.both_right += 1,
-            (Answer::Right, Answer::Wrong) => pairs.only_a += 1,
-            (Answer::Wrong, Answer::Right) => pairs.only_b += 1,
-            (Answer::Wrong, Answer::Wrong) => pairs.both_wrong += 1,
-            (Answer::None, _) | (_, Answer::None) => {}
-        }
-    }
-    if pairs.images() == 0 {
-        return Err(EvaluateError::NothingCommon {
-            a: a.to_owned(),
-            b: b.to_owned(),
-        }
-        .into());
-    }
-    Ok(Comparison {
-        a: a.to_owned(),
-        b: b.to_owned(),
-        images: pairs.images(),
-        pairs,
-        test: pairs.compare(),
-    })
-}
-
-/// What the footer of the predictions says.
-fn metadata(data: &DataFigures, labelled: &Labelled) -> HashMap<String, String> {
-    let names = serde_json::to_string(labelled.classes()).unwrap_or_default();
-    HashMap::from([
-        ("understudy.data".to_owned(), data.url.clone()),
-        (
-            "understudy.data_fingerprint".to_owned(),
-            data.fingerprint.clone(),
-        ),
-        ("understudy.class_names".to_owned(), names),
-        (
-            "understudy.version".to_owned(),
-            env!("CARGO_PKG_VERSION").to_owned(),
-        ),
-    ])
 }

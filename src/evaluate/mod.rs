@@ -7,10 +7,12 @@
 //! tally.rs              top-1, top-5, classes, confusion, calibration, likelihood
 //! statistics.rs         two models: McNemar's test and the interval of the difference
 //! predictions.rs        one row an image, in Parquet
+//! answers.rs            two models' rows, side by side
 //! table.rs, plot.rs     for people
 //! ```
 //! Streaming: in memory are the batches under way, the counters, and a byte an image where two models are compared.
 
+mod answers;
 mod job;
 mod model;
 mod plot;
@@ -21,6 +23,7 @@ mod tally;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::answers::Answers;
 pub use self::job::EvaluateJob;
 pub use self::model::{ModelRef, ModelSpec};
 pub use self::plot::plot;
@@ -86,6 +89,20 @@ pub enum EvaluateError {
     /// The file of predictions.
     #[error("cannot write the predictions: {0}")]
     Predictions(#[from] parquet::errors::ParquetError),
+    /// A file of predictions that is there.
+    #[error("cannot read the predictions `{place}`: {source}")]
+    Unreadable {
+        /// Its URL.
+        place: String,
+        /// The library's words.
+        source: parquet::errors::ParquetError,
+    },
+    /// A file of predictions that was there a moment ago.
+    #[error("the predictions `{place}` are gone")]
+    Vanished {
+        /// Its URL.
+        place: String,
+    },
     /// The picture.
     #[error("cannot draw the picture: {detail}")]
     Plot {
@@ -114,6 +131,7 @@ impl EvaluateError {
             }
             Self::Store(e) => e.hint(),
             Self::Temporary(_) => Some("set TMPDIR to a directory with space".into()),
+            Self::Unreadable { .. } | Self::Vanished { .. } => Some("delete it, where it is there, and run again: the model is evaluated anew then".into()),
             Self::Predictions(_) | Self::Plot { .. } => None,
         }
     }

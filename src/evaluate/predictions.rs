@@ -14,13 +14,18 @@ use parquet::file::properties::WriterProperties;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
 
-use super::EvaluateError;
 use super::tally::Judged;
+use super::{DataFigures, EvaluateError};
 use crate::label::infer::Outcome;
+use crate::labelled::Labelled;
 use crate::store::{self, StorageOptions, StoreError};
 
 /// Rows that become columns at a time.
 const ROWS_AT_A_TIME: usize = 4096;
+
+/// Keys of the footer: whose data, and which classes in which order.
+pub(super) const DATA_FINGERPRINT: &str = "understudy.data_fingerprint";
+pub(super) const CLASS_NAMES: &str = "understudy.class_names";
 
 /// The columns of a file of predictions.
 pub fn schema() -> SchemaRef {
@@ -54,15 +59,18 @@ pub(super) struct Predictions {
 }
 
 impl Predictions {
-    /// An empty file. `metadata` goes into its footer.
-    pub(super) fn new(metadata: HashMap<String, String>) -> Result<Self, EvaluateError> {
+    /// An empty file of predictions on these data.
+    pub(super) fn new(data: &DataFigures, labelled: &Labelled) -> Result<Self, EvaluateError> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
             .set_created_by(format!("understudy {}", env!("CARGO_PKG_VERSION")))
             .build();
         let file = NamedTempFile::with_prefix("understudy-predictions-")
             .map_err(EvaluateError::Temporary)?;
-        let schema = schema().as_ref().clone().with_metadata(metadata);
+        let schema = schema()
+            .as_ref()
+            .clone()
+            .with_metadata(metadata(data, labelled));
         Ok(Self {
             parquet: ArrowWriter::try_new(file, Arc::new(schema), Some(properties))?,
             pending: Vec::with_capacity(ROWS_AT_A_TIME),
@@ -133,6 +141,20 @@ impl Predictions {
         writer.shutdown().await.map_err(failed)?;
         Ok(())
     }
+}
+
+/// What the footer says.
+fn metadata(data: &DataFigures, labelled: &Labelled) -> HashMap<String, String> {
+    let names = serde_json::to_string(labelled.classes()).unwrap_or_default();
+    HashMap::from([
+        ("understudy.data".to_owned(), data.url.clone()),
+        (DATA_FINGERPRINT.to_owned(), data.fingerprint.clone()),
+        (CLASS_NAMES.to_owned(), names),
+        (
+            "understudy.version".to_owned(),
+            env!("CARGO_PKG_VERSION").to_owned(),
+        ),
+    ])
 }
 
 fn batch(rows: &[Prediction]) -> Result<RecordBatch, parquet::errors::ParquetError> {

@@ -1,68 +1,85 @@
-//! The evaluation at the end of a round.
+//! The evaluation at the end of a round: each model once, and comparisons from their predictions, which stay in the workspace.
+
+use sha2::{Digest, Sha256};
 
 use super::RunJob;
 use super::record::{Judged, Made};
 use crate::config::Config;
 use crate::error::Error;
-use crate::evaluate::{EvaluateJob, Evaluation, ModelFigures, ModelSpec};
-use crate::workspace::Workspace;
+use crate::evaluate::{Answers, EvaluateError, EvaluateJob, ModelSpec};
+use crate::teacher::config::hex;
+use crate::workspace::{Workspace, to_json};
 
 impl RunJob {
-    /// Evaluates the models, and compares each (A) with the last (B).
+    /// Evaluates the models that are not yet, and compares each (A) with the last (B).
     pub(super) async fn evaluate(
         &self,
         workspace: &Workspace,
         models: &[String],
         config: &Config,
     ) -> Result<Made, Error> {
-        let mut judged = Vec::new();
-        let mut comparisons = Vec::new();
-        if let [others @ .., last] = models {
-            for other in others {
-                let mut both = self.pair(workspace, other, Some(last), config).await?;
-                let student = both.models.pop();
-                judged.extend(figures(both.models));
-                comparisons.extend(both.comparison);
-                if comparisons.len() == others.len() {
-                    judged.extend(figures(student.into_iter().collect()));
-                }
-            }
-            if others.is_empty() {
-                judged = figures(self.pair(workspace, last, None, config).await?.models);
-            }
+        let [others @ .., last] = models else {
+            return Ok(Made::Evaluation {
+                models: Vec::new(),
+                comparisons: Vec::new(),
+            });
+        };
+        // The last is new, and tells what the data are now: predictions on other ones are made again.
+        let of_last = self.predict(workspace, last, config).await?;
+        let (mut judged, mut comparisons) = (Vec::new(), Vec::new());
+        for model in others {
+            let place = self.predictions(workspace, model, config);
+            let there = Answers::read(model, &place, &self.storage).await?;
+            let answers = match there.filter(|a| a.fingerprint() == of_last.fingerprint()) {
+                Some(answers) => answers,
+                None => self.predict(workspace, model, config).await?,
+            };
+            judged.extend(figures(model, &answers));
+            comparisons.push(answers.compare(&of_last)?);
         }
+        judged.extend(figures(last, &of_last));
         Ok(Made::Evaluation {
             models: judged,
             comparisons,
         })
     }
 
-    async fn pair(
+    async fn predict(
         &self,
         workspace: &Workspace,
         model: &str,
-        against: Option<&String>,
         config: &Config,
-    ) -> Result<Evaluation, Error> {
-        let against = against.map(|name| name.parse()).transpose()?;
+    ) -> Result<Answers, Error> {
+        let place = self.predictions(workspace, model, config);
         let job = EvaluateJob {
             model: ModelSpec::teacher(model.parse()?),
-            against: against.map(ModelSpec::teacher),
+            against: None,
             config: config.clone(),
             device: self.device,
             onnxruntime: self.onnxruntime.clone(),
             storage: self.storage.clone(),
-            predictions: None,
+            predictions: Some(place.clone()),
             visible: self.visible,
         };
-        job.run(Some(workspace)).await
+        job.run(Some(workspace)).await?;
+        let answers = Answers::read(model, &place, &self.storage).await?;
+        answers.ok_or_else(|| EvaluateError::Vanished { place }.into())
+    }
+
+    /// Where a model's predictions on these held-out images lie.
+    fn predictions(&self, workspace: &Workspace, model: &str, config: &Config) -> String {
+        let hash = hex(&Sha256::digest(to_json(config)));
+        let run = &self.pipeline.run.name;
+        workspace.url(&format!(
+            "pipelines/{run}/predictions/{model}-{}.parquet",
+            &hash[..16]
+        ))
     }
 }
 
-fn figures(models: Vec<ModelFigures>) -> Vec<Judged> {
-    let judged = models.into_iter().map(|m| Judged {
-        model: m.model,
-        top1: m.figures.top1,
-    });
-    judged.collect()
+fn figures(model: &str, answers: &Answers) -> Option<Judged> {
+    Some(Judged {
+        model: model.to_owned(),
+        top1: answers.top1()?,
+    })
 }
