@@ -14,7 +14,7 @@ use crate::student::noise::{ImageNoise, Images, ModelNoise, Noise};
 use crate::workspace::check_name;
 
 /// The noise of a labelling.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TeacherNoise {
     /// The file's name without its extension: `b7` of `b7.toml`. The labels are then those of `NAME@VERSION+b7`.
     pub name: String,

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::job::{listed, missing};
-use super::{Made, Pipeline, RunJob, Stage, What, control};
+use super::{Made, Part, Pipeline, RunJob, Stage, What, control};
 use crate::error::Error;
 use crate::select::Balance;
+use crate::student::config::StudentConfig;
 use crate::student::graph::Form;
 use crate::train::TrainConfig;
 use crate::workspace::Workspace;
@@ -59,6 +60,7 @@ impl Amount {
             self.epochs.map(|n| format!("{n} epochs")),
             self.step_images.map(|[labelled, pseudo]| match pseudo {
                 0 => format!("{labelled} labelled images a step"),
+                _ if labelled == 0 => format!("{pseudo} pseudo-labelled images a step"),
                 _ => format!("{labelled} labelled and {pseudo} pseudo-labelled images a step"),
             }),
         ];
@@ -84,7 +86,7 @@ impl RunJob {
             all.push(Planned {
                 stage: stage.to_string(),
                 made: next.made.clone(),
-                amount: amount(&self.pipeline, stage, images),
+                amount: amount(&self.pipeline, stage, images, &made),
             });
             made.extend(next.made.map(|made| (stage, made)));
         }
@@ -92,52 +94,83 @@ impl RunJob {
     }
 }
 
-fn amount(pipeline: &Pipeline, stage: Stage, images: Option<u64>) -> Amount {
-    let round = stage.round.checked_sub(1).map(|n| &pipeline.round[n]);
+fn amount(
+    pipeline: &Pipeline,
+    stage: Stage,
+    images: Option<u64>,
+    made: &BTreeMap<Stage, Made>,
+) -> Amount {
+    let part = stage.part;
+    let (first, round) = (pipeline.first(part), pipeline.round(part));
     let none = Amount::default();
-    match (stage.what, round) {
-        (What::Student, _) => {
-            let student = round.map_or(pipeline.teacher.student.as_ref(), |r| Some(&r.student));
-            Amount {
-                parameters: student.map(|s| s.graph(Form::Training).trainable() as u64),
-                ..none
-            }
+    let student = |student: &StudentConfig| Amount {
+        parameters: Some(student.graph(Form::Training).trainable() as u64),
+        ..Amount::default()
+    };
+    match stage.what {
+        What::Student => pipeline.student(part).map_or(none, student),
+        What::FinetuneStudent => {
+            let (first, second) = (pipeline.student(part), pipeline.finetune(part));
+            let both = first.zip(second);
+            both.map_or(none, |(first, second)| student(&second.student(first)))
         }
-        (What::Label, _) => Amount { images, ..none },
-        (What::Select, Some(round)) => {
-            let select = &round.select;
+        What::Label => Amount {
+            images: match &pipeline.filter {
+                Some(_) if part != Part::Filter => chosen(made),
+                _ => images,
+            },
+            ..none
+        },
+        What::Select => {
+            let select = pipeline.select(part);
+            let classes = pipeline.round.first().map(|r| r.student.classes);
             let balanced = select.interval.is_none() && select.balance == Balance::Duplicate;
-            let all = select.per_class as f64 * round.student.classes as f64 * select.fraction;
+            let all = |classes| select.per_class as f64 * classes as f64 * select.fraction;
+            let all = classes.filter(|_| balanced).map(|c| all(c).ceil() as u64);
             Amount {
-                rows: select
-                    .per_interval
-                    .or(balanced.then_some(all.ceil() as u64)),
+                rows: select.per_interval.or(all),
                 ..none
             }
         }
-        (What::Train, None) => pipeline
-            .teacher
-            .train
-            .as_ref()
-            .map_or(none, |train| training(train, false)),
-        (What::Train, Some(round)) => training(&round.train, true),
-        (What::Control, Some(round)) => {
-            let of_student = training(&round.train, true);
+        What::Train => match (first, round) {
+            (Some(first), _) => first
+                .train
+                .as_ref()
+                .map_or(none, |t| training(t, [true, false])),
+            (_, Some(round)) => training(&round.train, [round.joint, true]),
+            (None, None) => none,
+        },
+        What::Finetune | What::FinetuneControl => {
+            let second = pipeline.finetune(part);
+            second.map_or(none, |second| training(&second.train, [true, false]))
+        }
+        What::Control => round.map_or(none, |round| {
+            let of_student = training(&round.train, [true, true]);
             let rows = control(&round.train, 1).rows(true, false);
             Amount {
                 step_images: Some(rows),
                 ..of_student
             }
-        }
-        _ => none,
+        }),
+        What::Choose | What::Evaluate => none,
     }
 }
 
-fn training(train: &TrainConfig, pseudo: bool) -> Amount {
+/// How many images the filter has chosen.
+fn chosen(made: &BTreeMap<Stage, Made>) -> Option<u64> {
+    let (part, what) = (Part::Filter, What::Select);
+    match made.get(&Stage { part, what }) {
+        Some(Made::Selection { rows, .. }) => Some(*rows),
+        _ => None,
+    }
+}
+
+/// `kinds`: whether it learns labelled images, and pseudo-labelled ones.
+fn training(train: &TrainConfig, [labelled, pseudo]: [bool; 2]) -> Amount {
     Amount {
         steps: train.steps,
         epochs: train.epochs,
-        step_images: Some(train.rows(true, pseudo)),
+        step_images: Some(train.rows(labelled, pseudo)),
         ..Amount::default()
     }
 }

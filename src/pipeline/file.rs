@@ -4,20 +4,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::PipelineError;
+use super::noise;
 use super::set::Setting;
+use super::stage::Part;
 use crate::config::{Config, ConfigError, LabelConfig, parse_table, parse_toml};
 use crate::error::Error;
 use crate::label::decode::DecodeConfig;
+use crate::label::noise::TeacherNoise;
 use crate::labelled::DataConfig;
 use crate::manifest::ManifestConfig;
 use crate::select::SelectConfig;
 use crate::source::SourceConfig;
 use crate::student::config::StudentConfig;
 use crate::student::noise::Noise;
-use crate::teacher::TeacherRef;
 use crate::train::TrainConfig;
-use crate::workspace::check_name;
 
 /// `[run]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -31,7 +31,7 @@ pub struct RunConfig {
     pub source: String,
 }
 
-/// `[teacher]`: the first teacher. Either one that the workspace has, or one that is trained on the labelled images alone.
+/// `[teacher]`: the first teacher, or `[filter]`: the one that chooses the images. Either one that the workspace has, or one that is trained on the labelled images alone.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct First {
@@ -45,6 +45,42 @@ pub struct First {
     pub noise: Option<Noise>,
     /// A noise file in place of `noise`, beside the pipeline file.
     pub noise_file: Option<PathBuf>,
+    /// A second phase.
+    pub finetune: Option<Finetune>,
+    /// Of the filter alone: how its labels choose the images, and make the training set of every round.
+    pub select: Option<SelectConfig>,
+}
+
+/// A second phase of a training: labelled images alone, from the weights of the first on. At a larger `input`, with `frozen_blocks` and without noise it is the
+/// resolution fix (§3.1); after a round that is not `joint` it is the finetuning of Study 6.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finetune {
+    /// Channels, height and width of an image; the first phase's where that is left out.
+    #[serde(default)]
+    pub input: Option<[usize; 3]>,
+    /// The stem and so many blocks stay as they are.
+    #[serde(default)]
+    pub frozen_blocks: usize,
+    /// How it is trained.
+    pub train: TrainConfig,
+    /// What it is noised with; nothing where that is left out.
+    #[serde(default)]
+    pub noise: Option<Noise>,
+    /// A noise file in place of `noise`, beside the pipeline file.
+    #[serde(default)]
+    pub noise_file: Option<PathBuf>,
+}
+
+impl Finetune {
+    /// The student of the second phase: that of the first, but for what is said here.
+    pub fn student(&self, first: &StudentConfig) -> StudentConfig {
+        StudentConfig {
+            input: self.input.or(first.input),
+            frozen_blocks: self.frozen_blocks,
+            ..first.clone()
+        }
+    }
 }
 
 /// `[[round]]`: the teacher labels, its labels are selected from, a student learns.
@@ -53,20 +89,39 @@ pub struct First {
 pub struct Round {
     /// The network.
     pub student: StudentConfig,
-    /// How labels become a training set.
+    /// A noise file, beside the pipeline file, through which the teacher sees the images that it labels; none for the clean teacher of the method (Table 6).
     #[serde(default)]
-    pub select: SelectConfig,
+    pub teacher_noise_file: Option<PathBuf>,
+    /// How labels become a training set. With a filter it has the rules.
+    #[serde(default)]
+    pub select: Option<SelectConfig>,
     /// How the student is trained.
     pub train: TrainConfig,
+    /// Whether it learns labelled and pseudo-labelled images together; else the pseudo-labelled ones alone (Study 6).
+    #[serde(default = "yes")]
+    pub joint: bool,
+    /// Whether it begins with its teacher's weights (Study 8).
+    #[serde(default)]
+    pub warm_start: bool,
     /// What it is noised with; nothing where that is left out.
     #[serde(default)]
     pub noise: Option<Noise>,
     /// A noise file in place of `noise`, beside the pipeline file.
     #[serde(default)]
     pub noise_file: Option<PathBuf>,
+    /// A second phase.
+    #[serde(default)]
+    pub finetune: Option<Finetune>,
     /// Whether the same student is trained as well without pseudo-labels, to compare it with.
     #[serde(default)]
     pub control: bool,
+    /// What `teacher_noise_file` says.
+    #[serde(skip)]
+    pub teacher_noise: Option<TeacherNoise>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The file.
@@ -91,6 +146,9 @@ pub struct Pipeline {
     pub data: DataConfig,
     /// Labelled images that nothing is learned from, on which each model is evaluated once.
     pub held_out: DataConfig,
+    /// The teacher that chooses the images of all rounds, once; without it each round's teacher does.
+    #[serde(default)]
+    pub filter: Option<First>,
     /// The first teacher.
     pub teacher: First,
     /// The rounds, in their order.
@@ -101,7 +159,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Whether a file with these keys is meant as one for `understudy run`.
     pub fn is_meant(table: &toml::Table) -> bool {
-        ["run", "round", "held_out"]
+        ["run", "round", "held_out", "filter"]
             .iter()
             .any(|key| table.contains_key(*key))
     }
@@ -126,14 +184,56 @@ impl Pipeline {
             parse_table(&format!("{name} with --set"), table)?
         };
         let beside = path.parent().unwrap_or(Path::new(""));
-        let first = &mut pipeline.teacher;
-        resolve("teacher", &mut first.noise, first.noise_file.take(), beside)?;
-        for (n, round) in pipeline.round.iter_mut().enumerate() {
-            let part = format!("round-{}", n + 1);
-            resolve(&part, &mut round.noise, round.noise_file.take(), beside)?;
+        if let Some(filter) = &mut pipeline.filter {
+            noise::of_first("filter", filter, beside)?;
         }
-        pipeline.validate()?;
+        noise::of_first("teacher", &mut pipeline.teacher, beside)?;
+        for (n, round) in pipeline.round.iter_mut().enumerate() {
+            noise::of_round(&Part::Round(n + 1).to_string(), round, beside)?;
+        }
+        pipeline.check()?;
         Ok(pipeline)
+    }
+
+    /// The filter, or the first teacher; none of a round, or where there is no filter.
+    pub fn first(&self, part: Part) -> Option<&First> {
+        match part {
+            Part::Filter => self.filter.as_ref(),
+            Part::Teacher => Some(&self.teacher),
+            Part::Round(_) => None,
+        }
+    }
+
+    /// A round; none of the filter and the first teacher.
+    pub fn round(&self, part: Part) -> Option<&Round> {
+        match part {
+            Part::Round(n) => self.round.get(n.checked_sub(1)?),
+            Part::Filter | Part::Teacher => None,
+        }
+    }
+
+    /// The network that a part trains.
+    pub fn student(&self, part: Part) -> Option<&StudentConfig> {
+        let first = || self.first(part)?.student.as_ref();
+        self.round(part).map(|r| &r.student).or_else(first)
+    }
+
+    /// The second phase of a part's training.
+    pub fn finetune(&self, part: Part) -> Option<&Finetune> {
+        let first = || self.first(part)?.finetune.as_ref();
+        match self.round(part) {
+            Some(round) => round.finetune.as_ref(),
+            None => first(),
+        }
+    }
+
+    /// How the labels of a part become a selection: as the filter says, where there is one, or the round.
+    pub fn select(&self, part: Part) -> SelectConfig {
+        let rules = match &self.filter {
+            Some(filter) => filter.select.clone(),
+            None => self.round(part).and_then(|round| round.select.clone()),
+        };
+        rules.unwrap_or_default()
     }
 
     /// The sections that stages share.
@@ -146,113 +246,4 @@ impl Pipeline {
             ..Config::default()
         }
     }
-
-    fn validate(&self) -> Result<(), Error> {
-        check_name("run", &self.run.name)?;
-        // The longest name that is derived from it.
-        check_name(
-            "run",
-            &format!("{}-r{}-control", self.run.name, self.round.len()),
-        )?;
-        check_name("dataset", &self.run.dataset)?;
-        self.config().validate()?;
-        for (key, data) in [("data.url", &self.data), ("held_out.url", &self.held_out)] {
-            data.validate()?;
-            if data.url.is_empty() {
-                return Err(ConfigError::missing(key, "say where the labelled images are").into());
-            }
-        }
-        self.first()?;
-        let mut classes = self.teacher.student.as_ref().map(|s| s.classes);
-        for (n, round) in self.round.iter().enumerate() {
-            let part = || format!("round-{}", n + 1);
-            let in_part = |source| PipelineError::Part {
-                part: part(),
-                source,
-            };
-            round.select.validate().map_err(in_part)?;
-            trained(&round.student, &round.train, round.noise.as_ref()).map_err(in_part)?;
-            let first = *classes.get_or_insert(round.student.classes);
-            if round.student.classes != first {
-                return Err(in_part(ConfigError::Value {
-                    key: "student.classes",
-                    value: round.student.classes.to_string(),
-                    advice: format!("the student before it has {first}"),
-                })
-                .into());
-            }
-        }
-        Ok(())
-    }
-
-    fn first(&self) -> Result<(), Error> {
-        let first = &self.teacher;
-        let in_part = |source| PipelineError::Part {
-            part: "teacher".into(),
-            source,
-        };
-        match (&first.name, &first.student, &first.train, &first.noise) {
-            (Some(name), None, None, None) => {
-                name.parse::<TeacherRef>()?;
-                Ok(())
-            }
-            (None, Some(student), Some(train), noise) => {
-                Ok(trained(student, train, noise.as_ref()).map_err(in_part)?)
-            }
-            (Some(name), ..) => Err(in_part(ConfigError::Value {
-                key: "teacher.name",
-                value: format!("`{name}`, and there is something to train as well"),
-                advice: "give a name, or `student` and `train`".into(),
-            })
-            .into()),
-            (None, ..) => Err(in_part(ConfigError::missing(
-                "teacher.name",
-                "name a teacher of the workspace, or give `student` and `train`",
-            ))
-            .into()),
-        }
-    }
-}
-
-/// The checks of what is trained. Its selection is the round's own.
-fn trained(
-    student: &StudentConfig,
-    train: &TrainConfig,
-    noise: Option<&Noise>,
-) -> Result<(), ConfigError> {
-    student.validate()?;
-    train.validate()?;
-    if let Some(selection) = &train.selection {
-        return Err(ConfigError::Value {
-            key: "train.selection",
-            value: format!("`{selection}`"),
-            advice: "leave it out: a round trains with the selection that it makes".into(),
-        });
-    }
-    noise.map_or(Ok(()), Noise::validate)
-}
-
-/// Reads a noise file where one is named.
-fn resolve(
-    part: &str,
-    noise: &mut Option<Noise>,
-    file: Option<PathBuf>,
-    beside: &Path,
-) -> Result<(), PipelineError> {
-    let Some(file) = file else {
-        return Ok(());
-    };
-    let in_part = |source| PipelineError::Part {
-        part: part.to_owned(),
-        source,
-    };
-    if noise.is_some() {
-        return Err(in_part(ConfigError::Value {
-            key: "noise_file",
-            value: format!("`{}`, and `noise` is there as well", file.display()),
-            advice: "give one of the two".into(),
-        }));
-    }
-    *noise = Some(Noise::read(&beside.join(file)).map_err(in_part)?);
-    Ok(())
 }

@@ -1,33 +1,18 @@
 //! A whole run: one stage after the other.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
-
-use tempfile::NamedTempFile;
 
 use super::outcome::{self, Finished, Outcome};
 use super::record::{self, Made};
 use super::task::{Task, task};
 use super::{Pipeline, PipelineError, Stage, find, stages};
-use crate::child::{self, ChildError};
-use crate::config::Config;
 use crate::error::Error;
-use crate::label::job::LabelJob;
 use crate::manifest;
 use crate::runtime::Device;
-use crate::select::input::Labels;
-use crate::select::job::SelectJob;
 use crate::store::StorageOptions;
-use crate::student::record as students;
-use crate::teacher;
-use crate::train;
 use crate::workspace::Workspace;
-
-/// The exit code of a child that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 
 /// Which stages are run.
 #[derive(Debug, Clone, Default)]
@@ -144,140 +129,6 @@ impl RunJob {
             next.place = Some(place);
         }
         Ok(next)
-    }
-
-    async fn execute(&self, workspace: &Workspace, task: Task) -> Result<Made, Error> {
-        match task {
-            Task::Choose { teacher } => {
-                let teacher = teacher::get(workspace, &teacher.parse()?).await?;
-                Ok(Made::Chosen {
-                    teacher: teacher.record.to_string(),
-                })
-            }
-            Task::Student { name, config } => {
-                let config = Config {
-                    student: Some(config),
-                    ..Config::default()
-                };
-                self.child(&["student", "init", &name], &config).await?;
-                let record = students::get(workspace, &name).await?;
-                Ok(Made::Student {
-                    student: name,
-                    parameters: record.parameters,
-                })
-            }
-            Task::Label {
-                dataset,
-                source,
-                teacher,
-                config,
-            } => {
-                let job = LabelJob {
-                    dataset,
-                    source: Some(source),
-                    teacher: teacher.parse()?,
-                    selection: None,
-                    noise: None,
-                    retry_rejects: false,
-                    device: self.device,
-                    onnxruntime: self.onnxruntime.clone(),
-                    config: *config,
-                    storage: self.storage.clone(),
-                    visible: self.visible,
-                };
-                // It listens to Ctrl-C itself, and finishes the shards under way.
-                if job.run(workspace).await?.interrupted {
-                    return Err(Error::Interrupted);
-                }
-                let images = listed(workspace, &job.dataset).await?.unwrap_or(0);
-                Ok(Made::Labels { teacher, images })
-            }
-            Task::Select {
-                selection,
-                dataset,
-                teacher,
-                config,
-            } => {
-                let job = SelectJob {
-                    id: selection,
-                    labels: Labels::Dataset {
-                        dataset,
-                        teacher: teacher.parse()?,
-                        filter: None,
-                    },
-                    config,
-                    explain: false,
-                    queries: None,
-                    storage: self.storage.clone(),
-                };
-                let (file, _) = stoppable(async { Ok(job.run(workspace).await?) }).await?;
-                Ok(Made::Selection {
-                    selection: file.id,
-                    labels: file.totals.labels,
-                    rows: file.totals.rows,
-                    copies: file.totals.copies,
-                })
-            }
-            Task::Train {
-                training,
-                student,
-                config,
-            } => {
-                let (device, threads) = (self.train_device.to_string(), self.threads.to_string());
-                let command = [
-                    "train",
-                    &training,
-                    "--student",
-                    &student,
-                    "--device",
-                    &device,
-                    "--threads",
-                    &threads,
-                ];
-                self.child(&command, &config).await?;
-                let done = format!("{}/done.json", train::folder(&training));
-                Ok(Made::Training(workspace.read_json(&done).await?))
-            }
-            Task::Evaluate { models, config } => {
-                stoppable(self.evaluate(workspace, &models, &config)).await
-            }
-        }
-    }
-
-    /// Runs a command of this executable, with a pipeline file of these sections.
-    async fn child(&self, command: &[&str], config: &Config) -> Result<(), Error> {
-        let file = written(config).map_err(PipelineError::from)?;
-        let mut args: Vec<OsString> = command.iter().map(OsString::from).collect();
-        args.extend(["--config".into(), file.path().into()]);
-        args.extend(["--workspace".into(), self.workspace.clone().into()]);
-        for (key, value) in &self.storage.pairs {
-            args.extend(["--storage-option".into(), format!("{key}={value}").into()]);
-        }
-        if let Some(library) = &self.training_library {
-            args.extend(["--onnxruntime-training".into(), library.into()]);
-        }
-        match child::run(&child::this()?, &args).await {
-            Err(ChildError::Failed { code, .. }) if code == INTERRUPTED => Err(Error::Interrupted),
-            ended => Ok(ended?),
-        }
-    }
-}
-
-fn written(config: &Config) -> std::io::Result<NamedTempFile> {
-    let text = toml::to_string(config).map_err(std::io::Error::other)?;
-    let mut file = tempfile::Builder::new()
-        .prefix("understudy-")
-        .suffix(".toml")
-        .tempfile()?;
-    file.write_all(text.as_bytes())?;
-    Ok(file)
-}
-
-/// A stage that Ctrl-C ends where it is. Once a process has listened to Ctrl-C, it has to.
-async fn stoppable<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::select! {
-        done = work => done,
-        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     }
 }
 

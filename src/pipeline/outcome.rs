@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Made, Stage, What};
+use super::{Made, Part, Stage, What, task};
 use crate::evaluate::{Comparison, Share};
 
 /// A stage that is done.
@@ -26,7 +26,7 @@ pub struct Finished {
 pub struct Model {
     /// NAME@VERSION.
     pub model: String,
-    /// teacher, control or student.
+    /// teacher, control, first phase or student.
     pub role: &'static str,
     /// From 1 on; 0 is the first teacher.
     pub round: usize,
@@ -38,6 +38,9 @@ pub struct Model {
     /// A student (B) against its supervised control (A).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against_control: Option<Comparison>,
+    /// What a second phase made (B) against what the first did (A).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against_first_phase: Option<Comparison>,
 }
 
 /// What a run came to; `--json` prints it.
@@ -53,40 +56,79 @@ pub struct Outcome {
 
 /// The models of the evaluations.
 pub(super) fn models(made: &BTreeMap<Stage, Made>) -> Vec<Model> {
-    let mut all = Vec::new();
-    for (stage, made) in made {
-        let (
-            What::Evaluate,
-            Made::Evaluation {
-                models,
-                comparisons,
-            },
-        ) = (stage.what, made)
-        else {
-            continue;
+    let evaluations = made.iter().filter_map(|(stage, made)| match made {
+        Made::Evaluation {
+            models,
+            comparisons,
+        } => Some((stage.part, models, comparisons)),
+        _ => None,
+    });
+    let models = evaluations.flat_map(|(part, models, comparisons)| {
+        let roles = Roles::of(part, made);
+        let model = move |judged: &super::Judged| {
+            let role = roles.role(&judged.model)?;
+            let against = |other: Option<&str>| {
+                let found = comparisons.iter().find(|c| Some(c.a.as_str()) == other);
+                found.filter(|c| c.b == judged.model).cloned()
+            };
+            Some(Model {
+                model: judged.model.clone(),
+                role,
+                round: roles.round,
+                top1: judged.top1,
+                against_teacher: against(roles.teacher),
+                against_control: against(roles.control),
+                against_first_phase: against(roles.first_phase),
+            })
         };
-        let round = stage.round;
-        let model = |judged: &super::Judged, role| Model {
-            model: judged.model.clone(),
-            role,
+        models.iter().filter_map(model)
+    });
+    models.collect()
+}
+
+/// What the models of a part are to each other.
+#[derive(Clone, Copy)]
+struct Roles<'a> {
+    round: usize,
+    /// The last one.
+    own: Option<&'a str>,
+    /// Its teacher, which the part before has among its own.
+    teacher: Option<&'a str>,
+    control: Option<&'a str>,
+    first_phase: Option<&'a str>,
+}
+
+impl<'a> Roles<'a> {
+    fn of(part: Part, made: &'a BTreeMap<Stage, Made>) -> Self {
+        let has = |what| made.get(&Stage { part, what });
+        let first_phase = has(What::Finetune).and(has(What::Train));
+        let (round, teacher) = match part {
+            Part::Round(round) => (round, task::model(made, part.before())),
+            Part::Filter | Part::Teacher => (0, None),
+        };
+        Self {
             round,
-            top1: judged.top1,
-            against_teacher: None,
-            against_control: None,
-        };
-        // Of a round: its teacher, the control where there is one, the student.
-        match (round, &models[..]) {
-            (0, [teacher]) => all.push(model(teacher, "teacher")),
-            (_, [_, controls @ .., student]) => {
-                all.extend(controls.iter().map(|judged| model(judged, "control")));
-                all.push(Model {
-                    against_teacher: comparisons.first().cloned(),
-                    against_control: comparisons.get(1).cloned(),
-                    ..model(student, "student")
-                });
-            }
-            _ => {}
+            own: task::model(made, part),
+            teacher,
+            control: task::controlled(made, part),
+            first_phase: first_phase.and_then(Made::teacher),
         }
     }
-    all
+
+    fn role(&self, model: &str) -> Option<&'static str> {
+        let is = |other: Option<&str>| other == Some(model);
+        if is(self.own) {
+            Some(if self.round == 0 {
+                "teacher"
+            } else {
+                "student"
+            })
+        } else if is(self.control) {
+            Some("control")
+        } else if is(self.first_phase) {
+            Some("first phase")
+        } else {
+            None
+        }
+    }
 }

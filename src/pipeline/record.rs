@@ -110,6 +110,51 @@ impl Made {
     }
 }
 
+/// A record that is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The stage, such as `round-1/train`.
+    pub stage: String,
+    /// The beginning of the hash of all that it was made of.
+    pub settings: String,
+    /// What it came to.
+    pub made: Made,
+}
+
+/// All records of all pipelines. A file that changed has several of a stage.
+///
+/// # Errors
+/// The store's.
+pub async fn records(workspace: &Workspace) -> Result<Vec<Recorded>, WorkspaceError> {
+    let mut all = Vec::new();
+    for pipeline in workspace.folders("pipelines").await? {
+        let folder = format!("pipelines/{pipeline}");
+        for name in workspace.names(&folder).await? {
+            let Some((stage, settings)) = named(&name) else {
+                continue;
+            };
+            all.push(Recorded {
+                pipeline: pipeline.clone(),
+                stage,
+                settings: settings.to_owned(),
+                made: workspace.read_json(&format!("{folder}/{name}")).await?,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// The stage and the hash that a record's name has.
+fn named(name: &str) -> Option<(String, &str)> {
+    let (stage, hash) = name.strip_suffix(".json")?.rsplit_once('-')?;
+    let parts = if stage.starts_with("round-") { 2 } else { 1 };
+    let (slash, _) = stage.match_indices('-').nth(parts - 1)?;
+    let (part, what) = (&stage[..slash], &stage[slash + 1..]);
+    Some((format!("{part}/{what}"), hash))
+}
+
 /// Where the record of a stage lies that was made of these settings.
 pub(super) fn place(run: &str, stage: Stage, settings: &serde_json::Value) -> String {
     let hash = hex(&Sha256::digest(to_json(settings)));
@@ -126,5 +171,36 @@ pub(super) async fn commit(
     match workspace.create(place, to_json(&made)).await? {
         Created::New | Created::Same => Ok(made),
         Created::Other => workspace.read_json(place).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{Part, What};
+
+    #[test]
+    fn a_record_is_named_after_its_stage() {
+        for (part, what, name) in [
+            (Part::Filter, What::Label, "filter/label"),
+            (
+                Part::Teacher,
+                What::FinetuneStudent,
+                "teacher/finetune-student",
+            ),
+            (Part::Round(12), What::Train, "round-12/train"),
+            (
+                Part::Round(1),
+                What::FinetuneControl,
+                "round-1/finetune-control",
+            ),
+        ] {
+            let at = place("run", Stage { part, what }, &serde_json::json!({}));
+            let (stage, hash) = named(at.strip_prefix("pipelines/run/").unwrap()).unwrap();
+            assert_eq!((stage.as_str(), hash.len()), (name, 16));
+        }
+        for other in ["x.json", "x-1.parquet", "predictions", "round-1.json"] {
+            assert_eq!(named(other), None, "{other}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Pipeline, PipelineError};
+use super::{First, Pipeline, PipelineError};
 use crate::error::nearest;
 
 /// What a stage does.
@@ -18,8 +18,14 @@ pub enum What {
     Select,
     /// Trains the student.
     Train,
+    /// Makes the student of the second phase.
+    FinetuneStudent,
+    /// The second phase of its training, on labelled images alone.
+    Finetune,
     /// Trains it without pseudo-labels.
     Control,
+    /// The second phase of that.
+    FinetuneControl,
     /// Evaluates what was trained.
     Evaluate,
 }
@@ -32,8 +38,43 @@ impl What {
             Self::Label => "label",
             Self::Select => "select",
             Self::Train => "train",
+            Self::FinetuneStudent => "finetune-student",
+            Self::Finetune => "finetune",
             Self::Control => "control",
+            Self::FinetuneControl => "finetune-control",
             Self::Evaluate => "evaluate",
+        }
+    }
+}
+
+/// Which part of a pipeline a stage belongs to, in the order of the parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The teacher that chooses the images of all rounds.
+    Filter,
+    /// The first teacher.
+    Teacher,
+    /// A round, from 1 on.
+    Round(usize),
+}
+
+impl Part {
+    /// The part whose student labels for a round; the first teacher for all others.
+    #[must_use]
+    pub fn before(self) -> Self {
+        match self {
+            Self::Round(round) if round > 1 => Self::Round(round - 1),
+            _ => Self::Teacher,
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Filter => f.write_str("filter"),
+            Self::Teacher => f.write_str("teacher"),
+            Self::Round(round) => write!(f, "round-{round}"),
         }
     }
 }
@@ -41,18 +82,15 @@ impl What {
 /// A stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stage {
-    /// From 1 on; 0 is the first teacher.
-    pub round: usize,
+    /// The part that it belongs to.
+    pub part: Part,
     /// What it does.
     pub what: What,
 }
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.round {
-            0 => write!(f, "teacher/{}", self.what.name()),
-            round => write!(f, "round-{round}/{}", self.what.name()),
-        }
+        write!(f, "{}/{}", self.part, self.what.name())
     }
 }
 
@@ -69,24 +107,53 @@ pub fn stages(pipeline: &Pipeline, last: Option<usize>) -> Result<Vec<Stage>, Pi
             rounds,
         });
     }
-    let first: &[What] = match pipeline.teacher.name {
-        Some(_) => &[What::Choose, What::Evaluate],
-        None => &[What::Student, What::Train, What::Evaluate],
-    };
-    let mut stages: Vec<Stage> = first.iter().map(|&what| Stage { round: 0, what }).collect();
+    let mut stages = Vec::new();
+    if let Some(filter) = &pipeline.filter {
+        let whats = first(filter).into_iter().chain([What::Label, What::Select]);
+        stages.extend(whats.map(|what| Stage {
+            part: Part::Filter,
+            what,
+        }));
+    }
+    let whats = first(&pipeline.teacher).into_iter();
+    stages.extend(whats.chain([What::Evaluate]).map(|what| Stage {
+        part: Part::Teacher,
+        what,
+    }));
     for (n, round) in pipeline.round[..last].iter().enumerate() {
+        let second = round.finetune.is_some();
         let all = [
             Some(What::Student),
             Some(What::Label),
             Some(What::Select),
             Some(What::Train),
+            second.then_some(What::FinetuneStudent),
+            second.then_some(What::Finetune),
             round.control.then_some(What::Control),
+            (round.control && second).then_some(What::FinetuneControl),
             Some(What::Evaluate),
         ];
         let all = all.into_iter().flatten();
-        stages.extend(all.map(|what| Stage { round: n + 1, what }));
+        stages.extend(all.map(|what| Stage {
+            part: Part::Round(n + 1),
+            what,
+        }));
     }
     Ok(stages)
+}
+
+/// How a teacher comes to be that no other one taught.
+fn first(first: &First) -> Vec<What> {
+    match (&first.name, &first.finetune) {
+        (Some(_), _) => vec![What::Choose],
+        (None, None) => vec![What::Student, What::Train],
+        (None, Some(_)) => vec![
+            What::Student,
+            What::Train,
+            What::FinetuneStudent,
+            What::Finetune,
+        ],
+    }
 }
 
 /// The place of a stage; `round-2` alone is its first one.

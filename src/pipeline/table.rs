@@ -5,7 +5,7 @@ use crate::evaluate::Comparison;
 use crate::label::progress::clock;
 
 /// The width that a stage's name has.
-const STAGE: usize = 18;
+const STAGE: usize = 24;
 
 /// A stage that is done.
 pub fn line(finished: &Finished) -> String {
@@ -43,12 +43,14 @@ pub fn models(models: &[Model]) -> String {
             "held-out top-1",
             "against its teacher",
             "against the control",
+            "against its first phase",
         ]
         .map(str::to_owned),
     ];
     rows.extend(models.iter().map(|m| {
         let what = match m.round {
-            0 => m.role.to_owned(),
+            0 if m.role == "teacher" => m.role.to_owned(),
+            0 => format!("{} of the teacher", m.role),
             round => format!("{} of round {round}", m.role),
         };
         [
@@ -57,9 +59,15 @@ pub fn models(models: &[Model]) -> String {
             format!("{:.2} % of {}", m.top1.share * 100.0, m.top1.of),
             m.against_teacher.as_ref().map_or(String::new(), difference),
             m.against_control.as_ref().map_or(String::new(), difference),
+            m.against_first_phase
+                .as_ref()
+                .map_or(String::new(), difference),
         ]
     }));
-    let widths: Vec<usize> = (0..rows[0].len())
+    // A column that few pipelines have is not shown to the others.
+    let second = models.iter().any(|m| m.against_first_phase.is_some());
+    let columns = rows[0].len() - usize::from(!second);
+    let widths: Vec<usize> = (0..columns)
         .map(|column| rows.iter().map(|r| r[column].len()).max().unwrap_or(0))
         .collect();
     let lines = rows.iter().map(|row| {

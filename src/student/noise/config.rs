@@ -102,7 +102,7 @@ pub enum Images {
 }
 
 /// What the student itself is noised with, for one kind of images.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct ModelNoise {
     /// [`Noise::dropout`].
     pub dropout: f64,
