@@ -10,6 +10,7 @@ mod functions;
 pub mod images;
 mod labels;
 mod manifests;
+mod pipelines;
 mod plans;
 mod promotions;
 mod query;
@@ -78,6 +79,14 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
         workspace: workspace.clone(),
     };
     context.register_table("runs", Arc::new(runs))?;
+    for (name, of) in [
+        ("pipeline_stages", pipelines::Of::Stages),
+        ("pipeline_models", pipelines::Of::Models),
+    ] {
+        let workspace = workspace.clone();
+        let table = pipelines::Pipelines { workspace, of };
+        context.register_table(name, Arc::new(table))?;
+    }
     Ok(())
 }
 
