@@ -15,6 +15,8 @@ mod labelled;
 mod labelled_errors;
 mod lineage;
 mod noise;
+mod pipeline_files;
+mod pipeline_stages;
 mod pipelines;
 mod promote;
 mod pseudo;
