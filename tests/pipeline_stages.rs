@@ -349,5 +349,13 @@ fn what_these_stages_cannot_do_is_told_before_anything_is_done() {
             "{settings:?}: {code} {text}"
         );
     }
+    let held_out = "filter.select.exclude=[\"nope\"]";
+    let (code, text) = place.fails(&["run", &file, "--set", held_out]);
+    assert!(
+        code == 3
+            && text.contains("no dataset `nope`")
+            && text.contains("understudy label --dataset"),
+        "{code} {text}"
+    );
     assert_eq!(files(&place.path("w")), before);
 }

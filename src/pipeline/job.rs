@@ -7,10 +7,11 @@ use std::time::Instant;
 use super::outcome::{self, Finished, Outcome};
 use super::record::{self, Made};
 use super::task::{Task, task};
-use super::{Pipeline, PipelineError, Stage, find, stages};
+use super::{Pipeline, PipelineError, Stage, What, find, stages};
 use crate::error::Error;
 use crate::manifest;
 use crate::runtime::Device;
+use crate::select;
 use crate::store::StorageOptions;
 use crate::workspace::Workspace;
 
@@ -69,6 +70,11 @@ impl RunJob {
         mut tell: impl FnMut(&Finished) -> Result<(), Error>,
     ) -> Result<Outcome, Error> {
         let (stages, begin) = self.stages()?;
+        // What a selection would miss after days is told at once.
+        for stage in stages.iter().filter(|stage| stage.what == What::Select) {
+            let exclude = self.pipeline.select(stage.part).exclude;
+            select::check_held_out(workspace, &exclude).await?;
+        }
         let mut made = BTreeMap::new();
         let mut all = Vec::new();
         for (n, &stage) in stages.iter().enumerate() {

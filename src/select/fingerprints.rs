@@ -19,10 +19,34 @@ use super::report::LeakageRecord;
 use super::sweep::{Query, failed, sweep};
 use super::write;
 use crate::catalog::{self, CatalogError};
-use crate::workspace::WorkspaceError;
+use crate::workspace::{Workspace, WorkspaceError};
 
 /// A label near a held-out image, and whether it is dropped.
 pub(super) type NearHit = (String, Hit, bool);
+
+/// Holds the held-out datasets that a selection is to be without against those that there are.
+///
+/// # Errors
+/// [`WorkspaceError::Unknown`] of the first that is not there, or the store's.
+pub async fn check_held_out(
+    workspace: &Workspace,
+    exclude: &[String],
+) -> Result<(), WorkspaceError> {
+    if exclude.is_empty() {
+        return Ok(());
+    }
+    let known = workspace.folders("datasets").await?;
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    match exclude.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(missing) => Err(WorkspaceError::unknown(
+            "dataset",
+            missing,
+            &known,
+            "label the held-out images as a dataset of this name: `understudy label --dataset …`",
+        )),
+        None => Ok(()),
+    }
+}
 
 impl Run<'_> {
     /// Finds duplicates and leaked images, and registers the functions that know them.
@@ -94,23 +118,11 @@ impl Run<'_> {
         if self.job.config.exclude.is_empty() {
             return Ok(None);
         }
+        check_held_out(self.workspace, &self.job.config.exclude).await?;
         catalog::register(self.workspace, &self.context).await?;
-        let known = self.workspace.folders("datasets").await?;
         let failed = failed("held_out.sql");
         let (mut images, mut listed) = (Vec::new(), 0);
         for dataset in &self.job.config.exclude {
-            if !known.contains(dataset) {
-                let near = crate::error::nearest(dataset, known.iter().map(String::as_str));
-                return Err(WorkspaceError::Unknown {
-                    what: "dataset",
-                    name: dataset.clone(),
-                    hint: match near {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("it has {}", known.join(", ")),
-                    },
-                }
-                .into());
-            }
             let query = self.held_out_query(dataset).await?;
             let mut rows = query.frame.execute_stream().await.map_err(failed)?;
             while let Some(batch) = rows.try_next().await.map_err(failed)? {

@@ -41,6 +41,7 @@ use std::path::PathBuf;
 use datafusion::error::DataFusionError;
 use serde::{Deserialize, Serialize};
 
+pub use self::fingerprints::check_held_out;
 pub use self::hash::{seeded_hash, udf as seeded_hash_udf};
 pub use self::leakage::REPORTED_DISTANCE;
 pub use self::topk::Balance;
