@@ -167,7 +167,7 @@ impl Pipeline {
     /// Reads a file and its noise files, with these settings put into it, and checks them.
     ///
     /// # Errors
-    /// [`PipelineError`], or what a name is said to be.
+    /// [`PipelineError`](super::PipelineError), or what a name is said to be.
     pub fn read(path: &Path, settings: &[Setting]) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
