@@ -5,12 +5,14 @@ export UNDERSTUDY_CACHE := $(or $(UNDERSTUDY_CACHE),$(HOME)/.cache/understudy)
 CARGO ?= cargo
 PYTHON ?= python3
 FLAGS := --release --locked
+# The tests' own build of this one crate (dependencies are shared): not optimised, which compiles in 2 minutes rather than 13, and with overflow checks and debug assertions.
+UNOPTIMISED := $(foreach setting,opt-level=0 overflow-checks=true debug-assertions=true,--config profile.release.package.understudy.$(setting))
 SETUP = $(PYTHON) tools/setup.py
 # hadolint is pinned for Linux on x86-64; elsewhere the one that is installed is used, if any.
 HADOLINT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(UNDERSTUDY_CACHE)/hadolint/2.15.1/hadolint,hadolint)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint lint-rust lint-dockerfile build setup setup-demo setup-cuda check-tools clean clean-cache
+.PHONY: help demo test bench results lint lint-rust lint-dockerfile build setup setup-demo setup-loop setup-cuda check-tools clean clean-cache
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -19,10 +21,13 @@ demo: setup-demo build ## label the demo's photos and show the result
 	@UNDERSTUDY="$(CARGO_TARGET_DIR)/release/understudy" CACHE="$(UNDERSTUDY_CACHE)" bash tools/demo.sh
 
 test: setup lint-rust ## format, clippy, docs and all tests
-	$(CARGO) test $(FLAGS)
+	$(CARGO) test $(FLAGS) $(UNOPTIMISED)
 
 bench: setup ## the benchmarks: understudy, its peers (Python, DuckDB), and ONNX Runtime alone
 	$(CARGO) bench --locked --bench benches
+
+results: setup-loop build ## train teachers and students on Fashion-MNIST for three seeds, which takes hours, and write docs/results.md
+	@UNDERSTUDY="$(CARGO_TARGET_DIR)/release/understudy" CACHE="$(UNDERSTUDY_CACHE)" $(PYTHON) tools/results.py
 
 lint: lint-rust lint-dockerfile ## format, clippy, docs, dependencies (with cargo-deny), Dockerfile
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
@@ -48,7 +53,10 @@ setup: check-tools ## fetch ONNX Runtime for labelling and training, the demo's 
 	@$(SETUP) runtime training-runtime student teacher photos fashion-mnist test-env
 
 setup-demo: check-tools
-	@$(SETUP) runtime teacher photos
+	@$(SETUP) runtime training-runtime student teacher photos fashion-mnist
+
+setup-loop: check-tools
+	@$(SETUP) runtime training-runtime student fashion-mnist
 
 setup-cuda: check-tools ## fetch the CUDA build of ONNX Runtime
 	@$(SETUP) runtime-cuda
@@ -62,4 +70,4 @@ clean: ## remove the build
 	rm -rf -- "$(CARGO_TARGET_DIR)"
 
 clean-cache: ## remove what setup fetched, and the demo's workspace
-	rm -rf -- $(foreach part,demo fashion-mnist onnxruntime onnxruntime-gpu onnxruntime-training hadolint venv-teacher venv-test venv-student venv-training-runtime,"$(UNDERSTUDY_CACHE)/$(part)")
+	rm -rf -- $(foreach part,demo fashion-mnist onnxruntime onnxruntime-gpu onnxruntime-training hadolint venv-teacher venv-test venv-student venv-training-runtime results,"$(UNDERSTUDY_CACHE)/$(part)")

@@ -8,7 +8,7 @@ use crate::programs::{
 };
 
 /// Photos of the speed part.
-const PHOTOS: usize = 3000;
+pub(crate) const PHOTOS: usize = 3000;
 /// Rounds of the speed part.
 const ROUNDS: usize = 5;
 /// Large photos of the part that decodes at a fraction.
@@ -18,7 +18,7 @@ const FEW: u64 = 300_000;
 const MANY: u64 = 1_000_000;
 
 /// A workspace with EfficientNet-Lite0 as the teacher `lite0`.
-fn workspace(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn workspace(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
     let at = folder.join(name);
     let config = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -39,7 +39,7 @@ fn model() -> PathBuf {
     cache().join("demo/efficientnet-lite0.onnx")
 }
 
-fn photos(name: &str, arguments: &[&str]) -> Result<String, Failure> {
+pub(crate) fn photos(name: &str, arguments: &[&str]) -> Result<String, Failure> {
     let folder = cache().join("bench").join(name).display().to_string();
     std::fs::create_dir_all(&folder)?;
     let mut all = vec![folder.as_str()];
@@ -48,7 +48,7 @@ fn photos(name: &str, arguments: &[&str]) -> Result<String, Failure> {
     Ok(folder)
 }
 
-fn label(workspace: &Path, photos: &str, more: &[&str]) -> Result<Measured, Failure> {
+pub(crate) fn label(workspace: &Path, photos: &str, more: &[&str]) -> Result<Measured, Failure> {
     let mut arguments = vec![
         "label",
         "--dataset",

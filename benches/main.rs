@@ -11,6 +11,8 @@ mod noise;
 mod onnx;
 mod programs;
 mod select;
+mod serve;
+mod train;
 
 use std::path::Path;
 
@@ -19,11 +21,13 @@ use programs::{Failure, Report, cache};
 /// A part: its name, and what it does in a folder of its own.
 type Part = (&'static str, fn(&Path) -> Result<Report, Failure>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 10] = [
     ("speed", label::speed),
     ("scaled", label::scaled),
+    ("serve", serve::serve),
     ("memory", label::memory),
     ("noise", noise::pillow),
+    ("training", train::training),
     ("duckdb", select::duckdb),
     ("prints", select::prints),
     ("wide", select::wide),

@@ -1,9 +1,12 @@
 //! The command line: clap types alone, whose comments are the help.
 
 mod evaluate;
+mod gc;
+mod jobs;
 mod lineage;
 mod pipeline;
 mod promotion;
+mod serve;
 mod student;
 
 use std::path::PathBuf;
@@ -12,13 +15,17 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::evaluate::EvaluateArgs;
+pub use self::gc::GcArgs;
+pub use self::jobs::{JobsCommand, RelabelArgs, WorkerArgs};
 pub use self::lineage::LineageArgs;
 pub use self::pipeline::RunArgs;
 pub use self::promotion::PromoteArgs;
+pub use self::serve::{ServeArgs, TokensCommand};
 pub use self::student::{StudentCommand, StudentInitArgs, TrainArgs, TrainingRuntimeArgs};
 use crate::catalog::{DEFAULT_ROWS, reference};
 use crate::export::{Copies, ExportFormat, Order};
 use crate::label::whose::Whose;
+use crate::logging::LogFormat;
 use crate::runtime::Device;
 use crate::schema::Encoding;
 use crate::select::{Balance, Method, Targets};
@@ -45,6 +52,19 @@ pub enum Command {
     ///
     /// The gate compares it with the current teacher on held-out images. Of two promotions at the same time one wins.
     Promote(Box<PromoteArgs>),
+    /// Label again what the current teacher has not labelled, of all datasets that follow promotions, and tell what moved
+    ///
+    /// All datasets with labels follow, but for those labelled with `label --pin`. Run it again after a crash or Ctrl-C: it goes on where it was.
+    Relabel(RelabelArgs),
+    /// Submit jobs to the workspace, look at them, cancel them; workers do them
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Do the workspace's jobs, follow its promotions, and keep its schedules, until Ctrl-C; any number of workers may run on a workspace
+    Worker(WorkerArgs),
+    /// Remove what nobody needs any more: labels of former teachers, and what killed runs left uncommitted
+    ///
+    /// Labels go where the current teacher's are complete, and stay where they are pinned, recent, or a selection was made of them.
+    Gc(GcArgs),
     /// Bring a dataset's manifest up to date with its source, without labelling
     Manifest(ManifestArgs),
     /// Label what is not labelled yet: the soft labels and the rejects of every image, exactly once
@@ -81,7 +101,12 @@ pub enum Command {
     /// Query the workspace with SQL, read only: one query, those of standard input, or a session at the terminal
     #[command(after_long_help = reference::overview())]
     Sql(SqlArgs),
-    /// Check a teacher.toml, a noise file, a gate file or a pipeline file
+    /// Serve the workspace over HTTP: labels of images in requests, SQL, promotions, and what there is
+    Serve(Box<ServeArgs>),
+    /// Make tokens for a server
+    #[command(subcommand)]
+    Tokens(TokensCommand),
+    /// Check a teacher.toml, a noise file, a gate file, a serve.toml or a pipeline file
     Validate {
         /// The file
         file: PathBuf,
@@ -91,6 +116,16 @@ pub enum Command {
     /// Load the training build of ONNX Runtime and say which one it is; `doctor` asks a child, since a process loads one library
     #[command(hide = true)]
     TrainingRuntime(TrainingRuntimeArgs),
+}
+
+impl Cli {
+    /// How the log is written.
+    pub fn log_format(&self) -> LogFormat {
+        match &self.command {
+            Command::Serve(args) => args.log_format,
+            _ => LogFormat::default(),
+        }
+    }
 }
 
 /// Which workspace.
@@ -231,6 +266,10 @@ pub struct ManifestArgs {
 
 /// `label`
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct LabelArgs {
     #[command(flatten)]
     /// Which workspace.
@@ -250,6 +289,12 @@ pub struct LabelArgs {
     /// Label the rejects again, and nothing else
     #[arg(long)]
     pub retry_rejects: bool,
+    /// Keep these labels as they are: the dataset does not follow promotions for their sake, and `gc` leaves them
+    #[arg(long)]
+    pub pin: bool,
+    /// Label the images that came last first
+    #[arg(long)]
+    pub newest_first: bool,
     /// Let the teacher see noised images, as this noise file says; the labels are then those of TEACHER+NAME, NAME being the file's
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,

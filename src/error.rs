@@ -6,6 +6,7 @@ use crate::config::ConfigError;
 use crate::dataset::DatasetError;
 use crate::evaluate::EvaluateError;
 use crate::export::ExportError;
+use crate::jobs::JobError;
 use crate::label::LabelError;
 use crate::labelled::LabelledError;
 use crate::lineage::LineageError;
@@ -13,9 +14,11 @@ use crate::manifest::ManifestError;
 use crate::pipeline::PipelineError;
 use crate::promotion::PromotionError;
 use crate::pseudo::PseudoError;
+use crate::relabel::RelabelError;
 use crate::report::ReportError;
 use crate::runtime::RuntimeError;
 use crate::select::SelectError;
+use crate::serve::ServeError;
 use crate::source::SourceError;
 use crate::store::StoreError;
 use crate::student::StudentError;
@@ -90,6 +93,15 @@ pub enum Error {
     /// A pipeline.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
+    /// A server that cannot begin.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A re-labelling.
+    #[error(transparent)]
+    Relabel(#[from] RelabelError),
+    /// A job.
+    #[error(transparent)]
+    Job(#[from] JobError),
     /// A child of this process.
     #[error(transparent)]
     Child(#[from] ChildError),
@@ -155,6 +167,8 @@ impl Error {
                 | ReportError::Chart { .. } => 1,
                 ReportError::Manifest(e) => manifest_code(e),
                 ReportError::Catalog(e) => catalog_code(e),
+                ReportError::Job(e) => job_code(e),
+                ReportError::Lineage(e) => lineage_code(e),
                 ReportError::Dataset(e) => dataset_code(e),
                 ReportError::Teacher(e) => teacher_code(e),
                 ReportError::Workspace(e) => workspace_code(e),
@@ -177,20 +191,8 @@ impl Error {
                 | EvaluateError::Plot { .. }
                 | EvaluateError::Temporary(_) => 1,
             },
-            Self::Promotion(e) => match e {
-                PromotionError::Refused { .. } | PromotionError::Overtaken { .. } => 10,
-                PromotionError::UnknownNumber { .. } | PromotionError::NoFormer { .. } => 3,
-                PromotionError::Teacher(e) => teacher_code(e),
-                PromotionError::Workspace(e) => workspace_code(e),
-            },
-            Self::Lineage(e) => match e {
-                LineageError::Ambiguous { .. } => 2,
-                LineageError::Unknown { .. } => 3,
-                LineageError::Catalog(e) => catalog_code(e),
-                LineageError::Manifest(e) => manifest_code(e),
-                LineageError::Teacher(e) => teacher_code(e),
-                LineageError::Workspace(e) => workspace_code(e),
-            },
+            Self::Promotion(e) => promotion_code(e),
+            Self::Lineage(e) => lineage_code(e),
             Self::Student(e) => student_code(e),
             Self::Train(e) => train_code(e),
             Self::Pipeline(e) => match e {
@@ -202,11 +204,33 @@ impl Error {
                 PipelineError::Missing { .. } => 3,
                 PipelineError::Temporary(_) => 1,
             },
+            Self::Serve(e) => e.exit_code(),
+            Self::Relabel(e) => match e {
+                RelabelError::DoesNotFollow { .. } => 3,
+                RelabelError::Promotion(e) => promotion_code(e),
+                RelabelError::Dataset(e) => dataset_code(e),
+                RelabelError::Teacher(e) => teacher_code(e),
+                RelabelError::Workspace(e) => workspace_code(e),
+            },
+            Self::Job(e) => job_code(e),
             Self::Child(e) => e.exit_code(),
             Self::Output(_) => 1,
             Self::Doctor { .. } => 7,
             Self::Statements { code, .. } => *code,
             Self::Interrupted => 130,
+        }
+    }
+
+    /// The status that a server answers with. It follows from the exit code, since both say at whom the fault is: at who asked, at what is asked for, or here.
+    pub fn http_status(&self) -> u16 {
+        match self.exit_code() {
+            2 => 400,
+            3 => 404,
+            4 => 502,
+            5 | 130 => 503,
+            6 | 8 | 9 => 422,
+            10 => 409,
+            _ => 500,
         }
     }
 
@@ -238,6 +262,9 @@ impl Error {
             Self::Student(e) => e.hint(),
             Self::Train(e) => e.hint(),
             Self::Pipeline(e) => e.hint(),
+            Self::Serve(e) => e.hint(),
+            Self::Relabel(e) => e.hint(),
+            Self::Job(e) => e.hint(),
             Self::Child(e) => e.hint(),
         }
     }
@@ -253,6 +280,36 @@ impl Error {
     /// Whether standard output was closed by its reader, as `| head` does.
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(e) if e.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+fn lineage_code(error: &LineageError) -> u8 {
+    match error {
+        LineageError::Ambiguous { .. } => 2,
+        LineageError::Unknown { .. } => 3,
+        LineageError::Catalog(e) => catalog_code(e),
+        LineageError::Manifest(e) => manifest_code(e),
+        LineageError::Teacher(e) => teacher_code(e),
+        LineageError::Workspace(e) => workspace_code(e),
+    }
+}
+
+fn job_code(error: &JobError) -> u8 {
+    match error {
+        JobError::Config(_) | JobError::BadKey { .. } => 2,
+        JobError::Unknown { .. } => 3,
+        JobError::OtherJob { .. } | JobError::Ended { .. } => 10,
+        JobError::Busy { .. } => 1,
+        JobError::Workspace(e) => workspace_code(e),
+    }
+}
+
+fn promotion_code(error: &PromotionError) -> u8 {
+    match error {
+        PromotionError::Refused { .. } | PromotionError::Overtaken { .. } => 10,
+        PromotionError::UnknownNumber { .. } | PromotionError::NoFormer { .. } => 3,
+        PromotionError::Teacher(e) => teacher_code(e),
+        PromotionError::Workspace(e) => workspace_code(e),
     }
 }
 

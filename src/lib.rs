@@ -16,14 +16,18 @@
 //! queries of people, [`select`] makes a balanced training set of them, [`export`] writes it with its images for other trainers, [`report`] as a
 //! page that a person looks at; [`student`] is what learns from it, [`labelled`] reads images whose classes are known, [`pseudo`] those of a
 //! selection with their soft labels, [`train`] teaches a student with both, [`evaluate`] tells how right a model is, and [`promotion`] which teacher is the
-//! current one; [`pipeline`] does all that, round after round. [`runs`] remembers what was done, [`lineage`] where something comes from.
+//! current one; [`pipeline`] does all that, round after round, [`relabel`] labels again what is stale after a promotion, [`jobs`] are what workers do of
+//! all that, whoever submits it, and [`serve`] offers it over HTTP, to people as the pages of [`dashboard`]. [`runs`] remembers what was done, [`audit`] what
+//! was changed through the service, [`lineage`] where something comes from, and [`gc`] removes what nobody needs any more.
 
 pub mod child;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod fence;
 pub mod run;
 
+pub mod audit;
 pub mod random;
 pub mod runs;
 pub mod runtime;
@@ -45,6 +49,7 @@ pub mod labelled;
 pub mod promotion;
 
 pub mod catalog;
+pub mod dashboard;
 pub mod export;
 pub mod lineage;
 pub mod report;
@@ -54,9 +59,15 @@ pub mod pseudo;
 pub mod student;
 pub mod train;
 
+pub mod gc;
+pub mod jobs;
 pub mod pipeline;
+pub mod relabel;
+
+pub mod serve;
 
 pub mod doctor;
+pub mod logging;
 pub mod output;
 pub mod shell;
 

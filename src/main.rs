@@ -7,17 +7,12 @@ use clap::Parser as _;
 use understudy::Error;
 use understudy::child;
 use understudy::cli::Cli;
+use understudy::logging;
 use understudy::run::run;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| "error,understudy=warn".into()),
-        )
-        .with_writer(std::io::stderr)
-        .init();
     let cli = Cli::parse();
+    logging::init(cli.log_format());
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => return end(Err(Error::Output(e))),

@@ -257,7 +257,7 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
 }
 
 /// A batch whose nested columns are text, since CSV has no nesting.
-fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let mut fields = Vec::new();
     let mut columns: Vec<ArrayRef> = Vec::new();
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {

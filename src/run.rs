@@ -1,8 +1,11 @@
 //! One arm a subcommand: parsed arguments → the stage that does it → what is printed. Data goes to standard output.
 
 mod evaluate;
+mod gc;
+mod jobs;
 mod pipeline;
 mod promotion;
+mod serve;
 mod student;
 
 use std::io::Write as _;
@@ -18,6 +21,7 @@ use crate::dataset;
 use crate::doctor::{self, Verdict};
 use crate::error::Error;
 use crate::export::job::{ExportJob, Outcome};
+use crate::jobs::JobsConfig;
 use crate::label::job::LabelJob;
 use crate::label::noise::TeacherNoise;
 use crate::label::progress::{Summary, clock};
@@ -32,12 +36,13 @@ use crate::runtime::{Device, Runtime};
 use crate::select::input::Labels;
 use crate::select::job::SelectJob;
 use crate::select::prepared::Prepared;
+use crate::serve::ServeConfig;
 use crate::shell::Shell;
 use crate::source::Source;
 use crate::store::{self, StorageOptions};
 use crate::student::noise::Noise;
 use crate::teacher::{self, TeacherConfig};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, check_name};
 
 /// Does what the arguments say.
 ///
@@ -48,6 +53,10 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Init(at) => init(&at).await,
         Command::Teachers(command) => teachers(command).await,
         Command::Promote(args) => Box::pin(promotion::promote(*args)).await,
+        Command::Relabel(args) => Box::pin(jobs::relabel(args)).await,
+        Command::Jobs(command) => jobs::jobs(command).await,
+        Command::Worker(args) => Box::pin(jobs::worker(args)).await,
+        Command::Gc(args) => Box::pin(gc::gc(args)).await,
         Command::Manifest(args) => refresh(&args).await,
         Command::Label(args) => Box::pin(label(args)).await,
         Command::Evaluate(args) => evaluate::evaluate(*args).await,
@@ -59,6 +68,8 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Student(command) => student::student(command).await,
         Command::Train(args) => Box::pin(student::train(*args)).await,
         Command::Run(args) => Box::pin(pipeline::run(*args)).await,
+        Command::Serve(args) => Box::pin(serve::serve(*args)).await,
+        Command::Tokens(command) => serve::tokens(&command),
         Command::Validate { file } => validate(&file),
         Command::Doctor(args) => examine(&args).await,
         Command::TrainingRuntime(args) => training_runtime(&args),
@@ -209,6 +220,8 @@ async fn label(args: LabelArgs) -> Result<(), Error> {
         selection: args.selection,
         noise,
         retry_rejects: args.retry_rejects,
+        newest_first: args.newest_first,
+        pin: args.pin,
         device: args.runtime.device,
         onnxruntime: args.runtime.onnxruntime,
         config,
@@ -293,6 +306,12 @@ async fn select(args: &SelectArgs) -> Result<(), Error> {
 /// # Errors
 /// [`ConfigError`].
 pub fn select_job(args: &SelectArgs) -> Result<SelectJob, ConfigError> {
+    // `ID@N` is what a re-labelling makes of a selection.
+    check_name("selection", &args.name).map_err(|e| ConfigError::Value {
+        key: "--name",
+        value: format!("`{}`", args.name),
+        advice: e.hint().unwrap_or_default(),
+    })?;
     let mut rules = config(args.config.as_deref())?.select;
     rules.threshold = args.threshold.unwrap_or(rules.threshold);
     rules.per_class = args.per_class.unwrap_or(rules.per_class);
@@ -441,6 +460,10 @@ fn validate(file: &Path) -> Result<(), Error> {
     } else if GateFile::is_meant(&table) {
         GateFile::read(file)?;
         "gate"
+    } else if ServeConfig::is_meant(&table) {
+        ServeConfig::read(file)?;
+        JobsConfig::read(file)?;
+        "server"
     } else if Pipeline::is_meant(&table) {
         Pipeline::read(file, &[])?;
         "pipeline"

@@ -82,7 +82,7 @@ pub struct RunRecord {
     /// Where the model ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// The stage that took most of a label run's time.
+    /// The stage that took most of a label run's or a training's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<String>,
     /// What it was asked to do.
@@ -157,13 +157,13 @@ impl RunRecord {
         }
     }
 
-    /// What a training did in so many seconds: `images` of labelled and pseudo-labelled ones, each as often as it was learned from.
+    /// What a training did in so many seconds; images count as often as they were learned from.
     #[must_use]
     pub fn trained(
         self,
         training: &TrainingRecord,
         outcome: &train::Outcome,
-        images: u64,
+        spent: &train::Spent,
         seconds: f64,
     ) -> Self {
         let (outcome, teacher) = match outcome {
@@ -174,9 +174,10 @@ impl RunRecord {
             outcome,
             teacher,
             selection: training.pseudo.as_ref().map(|p| p.selection.clone()),
-            images,
+            images: spent.learned,
             seconds,
-            images_per_second: images as f64 / seconds.max(1e-9),
+            images_per_second: spent.learned as f64 / seconds.max(1e-9),
+            bottleneck: Some(spent.bottleneck().to_owned()),
             ..self
         }
     }
@@ -211,18 +212,37 @@ impl RunRecord {
     }
 }
 
+/// The records' names, in order of time.
+///
+/// # Errors
+/// The store's.
+pub async fn names(workspace: &Workspace) -> Result<Vec<String>, WorkspaceError> {
+    let names = workspace.names("runs").await?;
+    let run = |name: &String| name.strip_suffix(".json").map(str::to_owned);
+    Ok(names.iter().filter_map(run).collect())
+}
+
+/// The records of these names.
+///
+/// # Errors
+/// The store's, or [`WorkspaceError::Damaged`].
+pub async fn read(
+    workspace: &Workspace,
+    names: Vec<String>,
+) -> Result<Vec<RunRecord>, WorkspaceError> {
+    stream::iter(names)
+        .map(|name| async move { workspace.read_json(&format!("runs/{name}.json")).await })
+        .buffered(READS)
+        .try_collect()
+        .await
+}
+
 /// All records, in order of time.
 ///
 /// # Errors
 /// The store's, or [`WorkspaceError::Damaged`].
 pub async fn list(workspace: &Workspace) -> Result<Vec<RunRecord>, WorkspaceError> {
-    let mut names = workspace.names("runs").await?;
-    names.retain(|name| name.strip_suffix(".json").is_some());
-    stream::iter(names)
-        .map(|name| async move { workspace.read_json(&format!("runs/{name}")).await })
-        .buffered(READS)
-        .try_collect()
-        .await
+    read(workspace, names(workspace).await?).await
 }
 
 /// The time as RFC 3339, in UTC, to the millisecond.

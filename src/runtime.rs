@@ -16,6 +16,7 @@ use ort::environment::Environment;
 use ort::ep::ExecutionProvider as _;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use serde::Deserialize;
 
 /// The version that `make setup` fetches.
 pub const VERSION: &str = "1.32.0";
@@ -93,7 +94,8 @@ impl RuntimeError {
 }
 
 /// Where a model runs, as asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Device {
     /// CUDA where the library has it and a device answers, else CPU; what was chosen is said.
     #[default]
@@ -118,6 +120,14 @@ impl FromStr for Device {
             },
             _ => Err("use auto, cpu, cuda or cuda:N".into()),
         }
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
     }
 }
 

@@ -12,13 +12,21 @@
 //! labels/dataset=D/teacher=NAME@V+NOISE/…                      the same of a teacher that saw noised images
 //! teachers/NAME/V/{model.onnx, teacher.toml, teacher.json}     teacher.json is its commit
 //! promotions/000001.json                                       who became the current teacher, and why; the highest number counts
-//! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; besides promotions nothing else in the workspace knows the time
+//! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; besides promotions, jobs and the audit log nothing else in the workspace knows the time
+//! audit/20260401T120304.123Z-promote-0a1b2c3d.json             what was changed through the service, when, and by whom
 //! trainings/NAME/{training.json, checkpoints/…, metrics-00000000.parquet, done.json}    done.json names the teacher that it became
+//! jobs/JOB/{job.json, 000001.json, …, cancel.json}             the journal of a job; the highest number says how it is
+//! relabels/dataset=D/000007.json                               the churn of dataset D's labels after promotion 7, whose put ends its re-labelling
+//! pins/dataset=D/teacher=NAME@V.json                           labels that follow no promotion
+//! schedules/NAME/since.json                                    when a schedule was seen first
+//! selections/ID/{part-00000.parquet, …, selection.json}        selection.json is its commit; ID@2 is what a re-labelling made of ID, and ID/refresh-000002.json says so
 //! students/NAME/{training_model-….onnx, …, student.json}       student.json is its commit
 //! probes/…                                                     left by the create-only probe where it cannot delete
 //! ```
 //! A commit is one create-only put ([`crate::store::create`]). What needs several objects becomes visible through one JSON that is
 //! put last; a pointer moves by creating the next numbered file. Nothing is ever overwritten.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -27,7 +35,9 @@ use object_store::{ObjectStoreExt, PutMode, PutPayload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::child;
 use crate::error::nearest;
+use crate::fence::{Fence, Fenced};
 use crate::store::{self, Created, Opened, StorageOptions, StoreError};
 
 /// The layout's version; a workspace of a later version is refused.
@@ -167,18 +177,21 @@ impl Workspace {
         Self::open_at(store::open(url, options)?).await
     }
 
-    /// [`Workspace::open`] in a store that is open already.
+    /// [`Workspace::open`] in a store that is open already. A process that works for a job writes to it as long as its lease lasts.
     ///
     /// # Errors
     /// [`WorkspaceError::NotInitialised`] where there is none.
     pub async fn open_at(at: Opened) -> Result<Self, WorkspaceError> {
-        let workspace = Self {
+        let mut workspace = Self {
             at,
             file: WorkspaceFile {
                 layout: LAYOUT,
                 create_only: true,
             },
         };
+        if let Some(fence) = child::fence() {
+            workspace = workspace.fenced(fence);
+        }
         let url = workspace.at.url();
         let Some(file) = workspace
             .find_json::<WorkspaceFile>("workspace.json")
@@ -193,6 +206,13 @@ impl Workspace {
             });
         }
         Ok(Self { file, ..workspace })
+    }
+
+    /// The same, written to as long as a fence is open.
+    #[must_use]
+    pub fn fenced(mut self, fence: Fence) -> Self {
+        self.at.store = Arc::new(Fenced::new(self.at.store, fence));
+        self
     }
 
     /// A folder that is no workspace, in which objects are read and created as in one. Nobody has asked its store whether it honours

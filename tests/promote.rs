@@ -10,7 +10,7 @@ use crate::support::onnx::{Model, linear};
 use crate::support::{CLASSES, Place, colour, differing, fashion, files, jpeg};
 
 /// A linear classifier that is blind for the channels that are not among `sees`: it calls what it does not see dark.
-fn teacher(place: &Place, name: &str, sees: &[usize]) {
+pub(crate) fn teacher(place: &Place, name: &str, sees: &[usize]) {
     let mut weights = [0.0_f32; 3 * 64 * 4];
     for channel in sees {
         for pixel in 0..64 {

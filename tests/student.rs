@@ -342,7 +342,7 @@ fn the_real_weights_of_efficientnet_lite0_give_the_logits_of_the_converted_teach
     });
     let model = model.unwrap();
 
-    let images: Vec<f32> = (0..2 * 3 * 224 * 224)
+    let images: Vec<f32> = (0..2 * 3 * 224 * 224_u64)
         .map(|place| ((place * 7919) % 255) as f32 / 127.0 - 1.0)
         .collect();
     let run = |model: &[u8]| {

@@ -206,6 +206,11 @@ fn a_selections_images_alone_are_labelled_and_their_probabilities_joined() {
     let number = |value: &Value| value.as_u64().unwrap();
     let chosen = number(&sampled["totals"]["rows"]) + number(&sampled["unlabelled"]["keys"]);
     assert!((20..=60).contains(&chosen), "{sampled}");
+    // What `big` has not labelled is counted as that alone.
+    let left_out = sampled["left_out"].as_object().unwrap();
+    assert!(!left_out.contains_key("sampled-out"), "{sampled}");
+    let labels: u64 = left_out.values().map(number).sum::<u64>() + chosen;
+    assert_eq!(labels, number(&sampled["totals"]["labels"]), "{sampled}");
     let classes = place.classes("sampled");
     assert!(
         ["[(0, 2, ", "(1, 1, ", "(2, 0, "]

@@ -83,6 +83,13 @@ fn a_training_becomes_a_teacher_that_is_what_the_metrics_say() {
         (&done["teacher"], &done["steps"]),
         (&"t@1".into(), &40.into())
     );
+    let shares = done["time"].as_object().unwrap().values();
+    let shares: Vec<f64> = shares.map(|share| share.as_f64().unwrap()).collect();
+    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{done}");
+    assert!(shares.iter().all(|share| *share > 0.0), "{done}");
+    let run = &place.sql("SELECT images, bottleneck FROM runs WHERE kind = 'train'")[0];
+    assert_eq!(run["images"], 240);
+    assert!(!run["bottleneck"].is_null(), "{run}");
     // 40 steps of 6 are nearly 8 epochs of 31 files, one of which is no image.
     assert!(
         (7..=8).contains(&done["left_out"].as_u64().unwrap()),
@@ -246,6 +253,34 @@ fn a_selection_is_learned_from_beside_labelled_images_or_alone() {
     );
     let trained = &place.sql("SELECT * FROM trainings WHERE training = 'alone'")[0];
     assert_eq!(trained["begins_from"], "both@1");
+}
+
+#[test]
+fn a_second_phase_has_the_classes_of_the_weights_that_it_begins_with() {
+    let _turn = turn();
+    let place = place();
+    let config = pipeline(&place, "");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let order = "[data]\nclasses = [\"red\", \"dark\", \"green\", \"blue\"]";
+    std::fs::write(&config, text.replace("[data]", order)).unwrap();
+    place.ok(&train_args("first", &config));
+    // Folders alone would be in the order of their names.
+    let config = pipeline(&place, "begin_from = \"first\"");
+    place.ok(&[&train_args("second", &config)[..], &["--steps", "1"]].concat());
+    let names = |teacher: &str| {
+        let file = place.path(&format!("w/teachers/{teacher}/1/teacher.toml"));
+        let table: toml::Table = toml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        table["classes"]["names"].to_string()
+    };
+    assert_eq!(names("second"), names("first"));
+    assert!(
+        names("first").starts_with("[\"red\", \"dark\""),
+        "{}",
+        names("first")
+    );
+    let held_out = "SELECT held_out_top1 FROM trainings WHERE training = 'second'";
+    let top1 = place.sql(held_out)[0]["held_out_top1"].as_f64().unwrap();
+    assert!(top1 > 0.6, "{top1}");
 }
 
 #[test]

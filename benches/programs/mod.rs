@@ -83,7 +83,16 @@ pub(crate) fn understudy(workspace: &Path, arguments: &[&str]) -> Result<Measure
 
 /// Runs a program of `benches/` with the Python that `make setup` made.
 pub(crate) fn python(program: &str, arguments: &[&str]) -> Result<Measured, Failure> {
-    let python = cache().join("venv-test/bin/python");
+    python_of("venv-test", program, arguments)
+}
+
+/// The same with one of the other Pythons that it made.
+pub(crate) fn python_of(
+    environment: &str,
+    program: &str,
+    arguments: &[&str],
+) -> Result<Measured, Failure> {
+    let python = cache().join(environment).join("bin/python");
     if !python.exists() {
         return Err(format!("`{}` is missing: run `make setup`", python.display()).into());
     }

@@ -5,9 +5,12 @@
 //! leaves the other objects unread. `probs` is a list of Float32 whatever it is stored as; `topk` and `rest` are set where labels are
 //! stored as top-k. `manifest` has each key once, `manifest_history` every generation.
 
+mod audit;
+mod churn_reports;
 mod error;
 mod functions;
 pub mod images;
+mod jobs;
 mod labels;
 mod manifests;
 mod pipelines;
@@ -79,6 +82,10 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
         workspace: workspace.clone(),
     };
     context.register_table("runs", Arc::new(runs))?;
+    let audit = audit::Audit {
+        workspace: workspace.clone(),
+    };
+    context.register_table("audit", Arc::new(audit))?;
     for (name, of) in [
         ("pipeline_stages", pipelines::Of::Stages),
         ("pipeline_models", pipelines::Of::Models),
@@ -87,6 +94,14 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
         let table = pipelines::Pipelines { workspace, of };
         context.register_table(name, Arc::new(table))?;
     }
+    let jobs = jobs::Jobs {
+        workspace: workspace.clone(),
+    };
+    context.register_table("jobs", Arc::new(jobs))?;
+    let reports = churn_reports::ChurnReports {
+        workspace: workspace.clone(),
+    };
+    context.register_table("churn_reports", Arc::new(reports))?;
     Ok(())
 }
 

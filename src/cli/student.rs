@@ -118,7 +118,7 @@ pub struct TrainArgs {
     #[command(flatten)]
     /// Which library.
     pub training: TrainingRuntimeArgs,
-    /// Print done.json
+    /// Print done.json, with images a second and where the time went
     #[arg(long)]
     pub json: bool,
 }

@@ -21,6 +21,7 @@ use super::{
     SHARDS_IN_FLIGHT, place,
 };
 use crate::catalog::images;
+use crate::child;
 use crate::config::{Config, ConfigError};
 use crate::manifest;
 use crate::select;
@@ -172,7 +173,7 @@ impl ExportJob {
 
     /// Waits for Ctrl-C, says so by `stop`, and waits for a second one.
     async fn interrupts(&self, stop: &AtomicBool) {
-        if tokio::signal::ctrl_c().await.is_err() {
+        if child::interrupted().await.is_err() {
             // No signal can be heard here: the export goes on to its end.
             return std::future::pending::<()>().await;
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::label::progress::{DRAW_EVERY, LINE_EVERY, clock};
+use crate::label::progress::{DRAW_EVERY, clock, line_every};
 
 /// Shows an export while it goes on.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Progress {
         let every = if self.bar.is_some() {
             DRAW_EVERY
         } else {
-            LINE_EVERY
+            line_every()
         };
         loop {
             tokio::time::sleep(every).await;

@@ -15,7 +15,7 @@ use crate::select::report::{self, SelectionFile};
 use crate::source::Source;
 use crate::store::{StorageOptions, StoreError};
 use crate::teacher::config::hex;
-use crate::workspace::{Workspace, WorkspaceError, check_name};
+use crate::workspace::{Workspace, WorkspaceError};
 
 /// A selection, and what the workspace knows of it.
 pub(crate) struct Selected {
@@ -33,7 +33,7 @@ pub(crate) struct Selected {
 /// # Errors
 /// [`WorkspaceError::Unknown`] with a name that is near.
 pub(crate) async fn selected(workspace: &Workspace, id: &str) -> Result<Selected, ExportError> {
-    check_name("selection", id)?;
+    report::check_id(id)?;
     let place = format!("{}/selection.json", report::folder(id));
     let bytes = match workspace.read(&place).await {
         Ok(bytes) => bytes,

@@ -20,10 +20,12 @@ use super::selection::OfSelection;
 use super::work::{Search, Work};
 use super::{LabelError, LabelSettings, Labeller, LabellerParts, classifiers, whose};
 use crate::catalog;
+use crate::child;
 use crate::config::{Config, LabelConfig};
 use crate::dataset;
 use crate::error::Error;
 use crate::manifest::{self, ManifestError, Refresh};
+use crate::relabel;
 use crate::runs::RunRecord;
 use crate::runtime::{Device, Runtime};
 use crate::select::report::SelectionFile;
@@ -34,6 +36,10 @@ use crate::workspace::Workspace;
 
 /// What a run is asked to do.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct LabelJob {
     /// The dataset's name.
     pub dataset: String,
@@ -47,6 +53,10 @@ pub struct LabelJob {
     pub noise: Option<TeacherNoise>,
     /// The rejects alone, instead of what is not labelled yet.
     pub retry_rejects: bool,
+    /// Whether the images that came last are labelled first.
+    pub newest_first: bool,
+    /// Whether the labels follow no promotion, and stay.
+    pub pin: bool,
     /// Where the model runs.
     pub device: Device,
     /// A libonnxruntime.so to be used rather than the one found.
@@ -132,6 +142,9 @@ impl LabelJob {
         );
         settings.check(workspace, &self.dataset, &name).await?;
         let dataset = dataset.await?;
+        if self.pin {
+            relabel::pin(workspace, &self.dataset, &name).await?;
+        }
         let read_timeout = Duration::from_secs_f64(self.config.label.read_timeout_s);
         let source = Source::open(&dataset.source, &self.storage, &dataset.reading)?
             .with_limits(self.config.decode.max_bytes, read_timeout);
@@ -424,7 +437,10 @@ impl LabelJob {
         labeller: &Labeller,
     ) -> Result<bool, Error> {
         let work = async {
-            for partition in 0..plan.output_partitioning().partition_count() {
+            let count = plan.output_partitioning().partition_count();
+            for n in 0..count {
+                // They are in the order of plans and generations.
+                let partition = if self.newest_first { count - 1 - n } else { n };
                 let mut reports = plan
                     .execute(partition, context.task_ctx())
                     .map_err(LabelError::from)?;
@@ -438,7 +454,7 @@ impl LabelJob {
             Ok::<_, Error>(())
         };
         let interrupts = async {
-            if tokio::signal::ctrl_c().await.is_err() {
+            if child::interrupted().await.is_err() {
                 // No signal can be heard here: the run goes on to its end.
                 return std::future::pending::<()>().await;
             }

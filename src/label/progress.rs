@@ -9,9 +9,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::selection::OfSelection;
+use crate::child;
 
-/// How often a JSON line is written where there is no terminal.
-pub(crate) const LINE_EVERY: Duration = Duration::from_secs(10);
+/// How often a JSON line is written where there is no terminal: often where a worker reads it, for those who watch the job.
+pub(crate) fn line_every() -> Duration {
+    Duration::from_secs(if child::fence().is_some() { 1 } else { 10 })
+}
 /// How often the bar is drawn anew.
 pub(crate) const DRAW_EVERY: Duration = Duration::from_millis(200);
 
@@ -252,7 +255,7 @@ impl Progress {
         let every = if self.bar.is_some() {
             DRAW_EVERY
         } else {
-            LINE_EVERY
+            line_every()
         };
         loop {
             tokio::time::sleep(every).await;

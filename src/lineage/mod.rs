@@ -118,8 +118,16 @@ pub async fn lineage(
 /// What the workspace has by this name: keys are URLs, and everything else is a name that can stand in a path.
 async fn find(workspace: &Workspace, name: &str) -> Result<Meant, LineageError> {
     let teacher = match name.parse::<TeacherRef>() {
-        // With a version nothing else can be meant, and the teacher's own error tells the versions.
-        Ok(wanted) if wanted.version.is_some() => return Ok(Meant::Teacher),
+        // With a version only a selection that was made anew can be meant as well; otherwise the teacher's own error tells the versions.
+        Ok(wanted) if wanted.version.is_some() => {
+            let selection = format!("{}/selection.json", folder(name));
+            let made_anew = workspace.exists(&selection).await?;
+            return Ok(if made_anew {
+                Meant::Selection
+            } else {
+                Meant::Teacher
+            });
+        }
         Ok(_) => match crate::teacher::get(workspace, &name.parse()?).await {
             Ok(_) => true,
             Err(TeacherError::Workspace(WorkspaceError::Unknown { .. })) => false,

@@ -51,6 +51,8 @@ impl RunJob {
                     selection,
                     noise,
                     retry_rejects: false,
+                    newest_first: false,
+                    pin: false,
                     device: self.device,
                     onnxruntime: self.onnxruntime.clone(),
                     config: *config,
@@ -204,6 +206,6 @@ fn written(config: &Config) -> std::io::Result<NamedTempFile> {
 async fn stoppable<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::select! {
         done = work => done,
-        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
+        _ = child::interrupted() => Err(Error::Interrupted),
     }
 }

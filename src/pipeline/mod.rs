@@ -34,7 +34,7 @@ pub use self::error::PipelineError;
 pub use self::file::{Finetune, First, Pipeline, Round, RunConfig};
 pub use self::job::{Bounds, RunJob};
 pub use self::outcome::{Finished, Model, Outcome};
-pub use self::record::{Judged, Made, Recorded, records};
+pub use self::record::{Evaluated, Judged, Made, Recorded, evaluations, records};
 pub use self::set::Setting;
 pub use self::stage::{Part, Stage, What, find, stages};
 pub use self::table::{line, models, planned};

@@ -10,6 +10,8 @@ use crate::teacher::config::hex;
 use crate::train::Done;
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 
+const FOLDER: &str = "pipelines";
+
 /// What a stage came to: what the next ones need of it, and the figure that matters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -146,6 +148,45 @@ pub async fn records(workspace: &Workspace) -> Result<Vec<Recorded>, WorkspaceEr
     Ok(all)
 }
 
+/// An evaluation of a pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluated {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The stage, such as `round-1/evaluate`.
+    pub stage: String,
+    /// The beginning of the hash of all that it was made of.
+    pub settings: String,
+    /// The models.
+    pub models: Vec<Judged>,
+    /// Each against the last.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// All evaluations of pipelines.
+///
+/// # Errors
+/// The store's, or [`WorkspaceError::Damaged`].
+pub async fn evaluations(workspace: &Workspace) -> Result<Vec<Evaluated>, WorkspaceError> {
+    let mut all = Vec::new();
+    for record in records(workspace).await? {
+        if let Made::Evaluation {
+            models,
+            comparisons,
+        } = record.made
+        {
+            all.push(Evaluated {
+                pipeline: record.pipeline,
+                stage: record.stage,
+                settings: record.settings,
+                models,
+                comparisons,
+            });
+        }
+    }
+    Ok(all)
+}
+
 /// The stage and the hash that a record's name has.
 fn named(name: &str) -> Option<(String, &str)> {
     let (stage, hash) = name.strip_suffix(".json")?.rsplit_once('-')?;
@@ -159,7 +200,7 @@ fn named(name: &str) -> Option<(String, &str)> {
 pub(super) fn place(run: &str, stage: Stage, settings: &serde_json::Value) -> String {
     let hash = hex(&Sha256::digest(to_json(settings)));
     let stage = stage.to_string().replace('/', "-");
-    format!("pipelines/{run}/{stage}-{}.json", &hash[..16])
+    format!("{FOLDER}/{run}/{stage}-{}.json", &hash[..16])
 }
 
 /// Commits a record. Of two processes the first one's counts.

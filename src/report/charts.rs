@@ -10,7 +10,7 @@ use super::ReportError;
 use super::palette::Ink;
 
 /// Units of a drawing's width; a class of a ranking has at least one.
-pub(super) const WIDTH: u32 = 1200;
+pub(crate) const WIDTH: u32 = 1200;
 /// From this ratio of the largest to the smallest value on, a linear scale shows the small ones as nothing.
 const WIDE_RANGE: f64 = 100.0;
 /// What a scale leaves free above its largest value.
@@ -20,22 +20,22 @@ const LOG_START: f64 = 0.7;
 
 /// A drawing, and the ticks of its axes.
 #[derive(Debug)]
-pub(super) struct Plot {
+pub(crate) struct Plot {
     /// The elements inside the `svg`.
-    pub(super) svg: String,
+    pub(crate) svg: String,
     /// Units.
-    pub(super) height: u32,
+    pub(crate) height: u32,
     /// Whether the values' scale is logarithmic.
-    pub(super) log: bool,
+    pub(crate) log: bool,
     /// Of the values.
-    pub(super) ticks: Vec<Tick>,
+    pub(crate) ticks: Vec<Tick>,
 }
 
 /// A tick: where it is in per cent of the axis, and its value.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tick {
-    pub(super) at: f64,
-    pub(super) value: f64,
+pub(crate) struct Tick {
+    pub(crate) at: f64,
+    pub(crate) value: f64,
 }
 
 /// How values become lengths.
@@ -192,7 +192,7 @@ pub(super) fn grid(width: f64, ticks: &[Tick]) -> impl Iterator<Item = (Ink, Sha
 }
 
 /// Bars side by side over the same bins: of each bin the first number behind, the second before it. `marks` are places between bins.
-pub(super) fn histogram(
+pub(crate) fn histogram(
     behind: &[u64],
     before: &[u64],
     inks: [Ink; 2],
@@ -252,7 +252,7 @@ pub(super) fn stack(parts: &[(Ink, u64)], height: u32) -> Result<Plot, ReportErr
 
 /// One bar a layer, over each other, lying: a row of a table, as long as the drawing where it is `longest`. What is there is never too thin
 /// to be seen.
-pub(super) fn row(layers: &[(Ink, u64)], longest: u64, height: u32) -> Result<String, ReportError> {
+pub(crate) fn row(layers: &[(Ink, u64)], longest: u64, height: u32) -> Result<String, ReportError> {
     let longest = longest.max(1) as f64;
     let thinnest = longest * 3.0 / f64::from(WIDTH);
     let bars = layers.iter().filter(|l| l.1 > 0);

@@ -14,29 +14,32 @@
 //! The page is one file that asks nothing of any network, and the same bytes for the same inputs. In memory are the classes, some hundred
 //! thumbnails of a few kB, and the images that are being decoded.
 
-mod charts;
+pub(crate) mod charts;
 mod command;
 mod course;
 mod curves;
 mod figures;
-mod page;
-mod palette;
-mod pictures;
+pub(crate) mod page;
+pub(crate) mod palette;
+pub(crate) mod pictures;
 mod put;
-mod query;
+pub(crate) mod query;
 mod samples;
 mod strips;
-mod wording;
+pub(crate) mod wording;
 
 use datafusion::error::DataFusionError;
 
 pub use self::course::{TrainingPage, TrainingReport};
 use self::figures::Figures;
+pub(crate) use self::page::{STYLE, policy};
 use self::pictures::Pictures;
 pub use self::put::put;
 use crate::catalog::{self, CatalogError};
 use crate::dataset::DatasetError;
+use crate::jobs::JobError;
 use crate::label::LabelSettings;
+use crate::lineage::LineageError;
 use crate::manifest::ManifestError;
 use crate::select::report::{SelectionFile, folder};
 use crate::store::{StorageOptions, StoreError};
@@ -92,6 +95,12 @@ pub enum ReportError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// A job.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// A lineage.
+    #[error(transparent)]
+    Lineage(#[from] LineageError),
     /// The dataset.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -122,6 +131,8 @@ impl ReportError {
             Self::Query { .. } | Self::Rows { .. } | Self::Chart { .. } => None,
             Self::Manifest(e) => e.hint(),
             Self::Catalog(e) => e.hint(),
+            Self::Job(e) => e.hint(),
+            Self::Lineage(e) => e.hint(),
             Self::Dataset(e) => e.hint(),
             Self::Teacher(e) => e.hint(),
             Self::Workspace(e) => e.hint(),
@@ -178,7 +189,7 @@ impl ReportJob {
 
 /// The selection of this name.
 async fn selection(workspace: &Workspace, id: &str) -> Result<SelectionFile, ReportError> {
-    crate::workspace::check_name("selection", id)?;
+    crate::select::report::check_id(id)?;
     let place = |name: &str| format!("{}/selection.json", folder(name));
     if let Some(file) = workspace.find_json(&place(id)).await? {
         return Ok(file);

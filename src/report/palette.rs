@@ -4,7 +4,7 @@ use plotters::style::RGBColor;
 
 /// What a colour means, the same in every chart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ink {
+pub(crate) enum Ink {
     /// What was kept.
     Kept,
     /// Copies that fill a class up.
@@ -125,7 +125,7 @@ impl Ink {
 
 /// CSS: the variables in the light and in the dark, and the rules by which drawings and swatches take them. The drawing library writes a colour
 /// as an attribute, over which a rule wins.
-pub(super) fn style() -> String {
+pub(crate) fn style() -> String {
     let hex = |[r, g, b]: [u8; 3]| format!("#{r:02X}{g:02X}{b:02X}");
     let variables = |tone: fn(&Tone) -> [u8; 3]| {
         let each = TONES.iter().map(|t| format!("--{}:{};", t.1, hex(tone(t))));

@@ -44,7 +44,7 @@ const KEYS: usize = 20;
 
 /// An image in the page, or why it is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Picture {
+pub(crate) enum Picture {
     /// A thumbnail.
     Shown {
         /// `data:image/jpeg;base64,…`.
@@ -65,7 +65,7 @@ pub(super) enum Picture {
 
 /// The pictures by key.
 #[derive(Debug)]
-pub(super) struct Pictures {
+pub(crate) struct Pictures {
     by_key: BTreeMap<String, Picture>,
     absent: Picture,
 }
@@ -83,36 +83,83 @@ impl Pictures {
         let of_pairs = figures.pairs.iter().flat_map(|p| [&p.key, &p.held_out]);
         let mut keys: BTreeSet<&str> = of_strips.map(|s| s.key.as_str()).collect();
         keys.extend(of_pairs.map(String::as_str));
-        let mut by_key = BTreeMap::new();
-        let input = figures.file.input.dataset.iter();
-        for name in input.chain(&figures.file.config.exclude) {
-            let Some(dataset) = known(workspace, name).await? else {
-                continue;
-            };
-            let source = Source::open(&dataset.source, storage, &dataset.reading)
-                .map_err(manifest::ManifestError::from)?
-                .with_limits(DEFAULT_MAX_BYTES, READ_TIMEOUT);
-            let reader = Reader::new(source, turned);
-            let wanted: Vec<&str> = keys.iter().copied().collect();
-            let images = look_up(context, name, &wanted).await?;
-            images.iter().for_each(|image| {
-                keys.remove(image.key.as_str());
-            });
-            let each = stream::iter(images).map(|image| reader.picture(image));
-            by_key.extend(each.buffered(AT_ONCE).collect::<Vec<_>>().await);
-        }
-        let (reason, detail) = if figures.file.input.dataset.is_some() {
-            ("gone", "the dataset's manifest does not have it any more")
+        let absent = if figures.file.input.dataset.is_some() {
+            gone()
         } else {
-            ("unknown", "labels of another system name no source")
+            missing("unknown", "labels of another system name no source")
         };
-        let absent = missing(reason, detail);
-        by_key.extend(keys.iter().map(|key| ((*key).to_owned(), absent.clone())));
-        Ok(Self { by_key, absent })
+        let mut pictures = Self {
+            by_key: BTreeMap::new(),
+            absent,
+        };
+        let input = figures.file.input.dataset.iter();
+        for dataset in input.chain(&figures.file.config.exclude) {
+            pictures
+                .read(workspace, context, dataset, &mut keys, storage, turned)
+                .await?;
+        }
+        Ok(pictures.without(&keys))
+    }
+
+    /// Fetches the images of these keys, each of which is one of a dataset, turned as EXIF says.
+    pub(crate) async fn of_keys(
+        workspace: &Workspace,
+        context: &SessionContext,
+        keys: &BTreeMap<&str, &str>,
+        storage: &StorageOptions,
+    ) -> Result<Self, ReportError> {
+        let mut pictures = Self {
+            by_key: BTreeMap::new(),
+            absent: gone(),
+        };
+        let mut left: BTreeSet<&str> = keys.keys().copied().collect();
+        let datasets: BTreeSet<&str> = keys.values().copied().collect();
+        for dataset in datasets {
+            pictures
+                .read(workspace, context, dataset, &mut left, storage, true)
+                .await?;
+        }
+        Ok(pictures.without(&left))
+    }
+
+    /// Takes the images out of `keys` that the dataset has, and fetches them.
+    async fn read(
+        &mut self,
+        workspace: &Workspace,
+        context: &SessionContext,
+        dataset: &str,
+        keys: &mut BTreeSet<&str>,
+        storage: &StorageOptions,
+        turned: bool,
+    ) -> Result<(), ReportError> {
+        let Some(known) = known(workspace, dataset).await? else {
+            return Ok(());
+        };
+        let source = Source::open(&known.source, storage, &known.reading)
+            .map_err(manifest::ManifestError::from)?
+            .with_limits(DEFAULT_MAX_BYTES, READ_TIMEOUT);
+        let reader = Reader::new(source, turned);
+        let wanted: Vec<&str> = keys.iter().copied().collect();
+        let images = look_up(context, dataset, &wanted).await?;
+        images.iter().for_each(|image| {
+            keys.remove(image.key.as_str());
+        });
+        let each = stream::iter(images).map(|image| reader.picture(image));
+        let pictures: Vec<_> = each.buffered(AT_ONCE).collect().await;
+        self.by_key.extend(pictures);
+        Ok(())
+    }
+
+    /// These keys have no picture.
+    fn without(mut self, keys: &BTreeSet<&str>) -> Self {
+        let absent = &self.absent;
+        let none = keys.iter().map(|key| ((*key).to_owned(), absent.clone()));
+        self.by_key.extend(none);
+        self
     }
 
     /// The picture of a key.
-    pub(super) fn of(&self, key: &str) -> &Picture {
+    pub(crate) fn of(&self, key: &str) -> &Picture {
         self.by_key.get(key).unwrap_or(&self.absent)
     }
 
@@ -133,6 +180,10 @@ fn missing(reason: &str, detail: &str) -> Picture {
         reason: reason.to_owned(),
         detail: detail.to_owned(),
     }
+}
+
+fn gone() -> Picture {
+    missing("gone", "the dataset's manifest does not have it any more")
 }
 
 /// Where the images of these keys lie, as the dataset's newest manifest has it.

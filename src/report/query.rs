@@ -1,4 +1,4 @@
-//! A .sql file of `pipelines/report/` and its parameters → its rows.
+//! A .sql file and its parameters → its rows.
 
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
@@ -9,15 +9,15 @@ use serde::de::DeserializeOwned;
 use super::ReportError;
 
 /// A .sql file: its name and its text.
-pub(super) type Query = (&'static str, &'static str);
+pub(crate) type Query = (&'static str, &'static str);
 
 /// A `$parameter` of a query, and its value.
-pub(super) type Parameter = (&'static str, ScalarValue);
+pub(crate) type Parameter = (&'static str, ScalarValue);
 
 /// The rows of a query. They are few: sums, or a stated number of examples.
-pub(super) async fn rows<T: DeserializeOwned>(
+pub(crate) async fn rows<T: DeserializeOwned>(
     context: &SessionContext,
-    (file, text): Query,
+    (file, text): (&'static str, &str),
     parameters: &[Parameter],
 ) -> Result<Vec<T>, ReportError> {
     let failed = |source: DataFusionError| ReportError::Query { file, source };

@@ -1,7 +1,7 @@
 //! Numbers and names as a person reads them.
 
 /// `1,234,567`.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -14,12 +14,12 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// `1 image`, `1,234 images`.
-pub(super) fn counted(n: u64, one: &str, many: &str) -> String {
+pub(crate) fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
 /// `850`, `12k`, `1.5M`: the label of an axis.
-pub(super) fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let (scaled, unit) = match value.abs() {
         v if v >= 1e9 => (value / 1e9, "G"),
         v if v >= 1e6 => (value / 1e6, "M"),
@@ -33,7 +33,7 @@ pub(super) fn short(value: f64) -> String {
 }
 
 /// `0`, `0.00002`, `0.013`, `1.386`, `12`: a loss, a rate. 4 digits, zeros at the end left out.
-pub(super) fn real(value: f64) -> String {
+pub(crate) fn real(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
@@ -47,17 +47,17 @@ pub(super) fn real(value: f64) -> String {
 }
 
 /// A part from 0 to 1: `87.5 %`.
-pub(super) fn per_cent(part: f64) -> String {
+pub(crate) fn per_cent(part: f64) -> String {
     format!("{:.1}\u{a0}%", part * 100.0)
 }
 
 /// A part from 0 to 1 at an axis: `50 %`.
-pub(super) fn whole_per_cent(part: f64) -> String {
+pub(crate) fn whole_per_cent(part: f64) -> String {
     format!("{:.0}\u{a0}%", part * 100.0)
 }
 
 /// A part of a whole: `36 %`, `3.4 %`, `<0.1 %`, with a space that does not break.
-pub(super) fn share(part: u64, whole: u64) -> String {
+pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "–".to_owned();
     }
@@ -74,7 +74,7 @@ pub(super) fn share(part: u64, whole: u64) -> String {
 }
 
 /// A confidence; one that is not quite 1 does not look like it.
-pub(super) fn confidence(p: f32) -> String {
+pub(crate) fn confidence(p: f32) -> String {
     match format!("{p:.3}") {
         one if one == "1.000" && p < 1.0 => ">0.999".to_owned(),
         other => other,
@@ -82,7 +82,7 @@ pub(super) fn confidence(p: f32) -> String {
 }
 
 /// Text of strangers, on one line: what would steer a terminal, a line or the direction of reading becomes visible.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
             || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
@@ -93,7 +93,7 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 /// The end of a key that tells images of a folder apart.
-pub(super) fn file_name(key: &str) -> String {
+pub(crate) fn file_name(key: &str) -> String {
     let name = key.rsplit('/').find(|part| !part.is_empty());
     plain(name.unwrap_or(key))
 }

@@ -1,5 +1,7 @@
 //! `student …` and `train`.
 
+use serde::Serialize;
+
 use super::{config, open, options, say};
 use crate::cli::{StudentCommand, StudentInitArgs, TrainArgs};
 use crate::config::ConfigError;
@@ -9,7 +11,7 @@ use crate::student::config::StudentConfig;
 use crate::student::noise::Noise;
 use crate::student::record::InitJob;
 use crate::student::{artifacts, record};
-use crate::train::{self, TrainJob};
+use crate::train::{self, Done, Shares, TrainJob};
 
 pub(super) async fn student(command: StudentCommand) -> Result<(), Error> {
     match command {
@@ -79,6 +81,17 @@ async fn student_init(args: StudentInitArgs) -> Result<(), Error> {
     Ok(())
 }
 
+/// What `train --json` prints: done.json, and how fast it went where it was not done before.
+#[derive(Serialize)]
+struct Trained {
+    #[serde(flatten)]
+    done: Done,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<Shares>,
+}
+
 pub(super) async fn train(args: TrainArgs) -> Result<(), Error> {
     let mut config = config(Some(&args.config))?;
     if let Some(train) = &mut config.train {
@@ -106,10 +119,17 @@ pub(super) async fn train(args: TrainArgs) -> Result<(), Error> {
         visible: true,
     };
     match job.run(&open(&args.at).await?).await? {
-        train::Outcome::Done { done, new } => {
-            say(done.describe(&job.name, new));
+        train::Outcome::Done { done, spent } => {
+            say(done.describe(&job.name, spent.is_some()));
+            if let Some(spent) = &spent {
+                say(spent.describe());
+            }
             if args.json {
-                output::json(&done)?;
+                output::json(&Trained {
+                    done,
+                    images_per_second: spent.map(|s| s.rate()),
+                    time: spent.map(|s| s.shares()),
+                })?;
             }
             Ok(())
         }

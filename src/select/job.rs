@@ -16,7 +16,9 @@ use super::functions::{self, Chosen};
 use super::input::{Input, Labels};
 use super::passes::ChosenRows;
 use super::queries::Queries;
-use super::report::{ClassRecord, LeakageRecord, SelectionFile, Totals, Unlabelled, folder};
+use super::report::{
+    ClassRecord, LeakageRecord, SelectionFile, Totals, Unlabelled, check_id, folder,
+};
 use super::sweep::{Query, failed};
 use super::write::{self, Target};
 use super::{Method, SelectConfig, SelectError, Targets, listed, reasons};
@@ -94,7 +96,7 @@ impl SelectJob {
         workspace: &'a Workspace,
     ) -> Result<(Run<'a>, Input), SelectError> {
         self.config.validate()?;
-        crate::workspace::check_name("selection", &self.id)?;
+        check_id(&self.id)?;
         let queries = Queries::read(self.queries.as_deref())?;
         let context = catalog::selection_context(workspace, PARTITIONS)?;
         let mut input = self.labels.open(workspace, &self.storage, &context).await?;
@@ -252,7 +254,8 @@ impl Run<'_> {
                 expected,
             });
         }
-        let best: u64 = chosen.best.unwrap_or(rows);
+        // Rows that a class has room for: chosen ones, those without a label by the target teacher among them.
+        let best: u64 = chosen.best.unwrap_or(rows + unlabelled_keys);
         left_out.insert("beyond-k".into(), available - best);
         left_out.insert("sampled-out".into(), best - rows - unlabelled_keys);
         left_out.retain(|_, rows| *rows > 0);
@@ -355,7 +358,7 @@ impl Run<'_> {
     fn parts(&self) -> Target {
         Target {
             materialize: self.job.config.materialize,
-            ..self.target("part")
+            ..self.target(write::PARTS)
         }
     }
 

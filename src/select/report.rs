@@ -15,6 +15,18 @@ pub fn folder(id: &str) -> String {
     format!("selections/{id}")
 }
 
+/// Checks a selection's name: `ID`, or `ID@N` for what a re-labelling made of it.
+///
+/// # Errors
+/// [`WorkspaceError::BadName`].
+pub fn check_id(id: &str) -> Result<(), WorkspaceError> {
+    let name = match id.rsplit_once('@') {
+        Some((name, number)) if number.parse::<u32>().is_ok() => name,
+        _ => id,
+    };
+    check_name("selection", name)
+}
+
 /// The whole file. Its put makes the selection visible; nothing in it depends on time or place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SelectionFile {
@@ -140,7 +152,7 @@ impl SelectionFile {
     /// # Errors
     /// [`WorkspaceError::Unknown`] where there is none of this name.
     pub async fn read(workspace: &Workspace, id: &str) -> Result<Self, WorkspaceError> {
-        check_name("selection", id)?;
+        check_id(id)?;
         let place = format!("{}/selection.json", folder(id));
         if let Some(file) = workspace.find_json(&place).await? {
             return Ok(file);

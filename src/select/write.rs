@@ -18,12 +18,16 @@ use super::repeat::{self, Repeated};
 use super::report::PartRecord;
 use super::sweep::{Query, partitions};
 use super::{SelectError, report};
+use crate::child;
 use crate::workspace::Workspace;
 
 /// Rows of a row group: keys of 46 bytes and soft labels of 1,000 half-precision numbers are 64 MB before compression.
 const ROW_GROUP: usize = 32 * 1024;
 /// Rows of a row group without soft labels.
 const ROW_GROUP_OF_SCALARS: usize = 128 * 1024;
+
+/// The name of the parts that `selection.json` names one by one.
+pub(super) const PARTS: &str = "part";
 
 /// Where parts go, and what they are called: `NAME-00000.parquet`.
 #[derive(Debug, Clone)]
@@ -100,7 +104,14 @@ impl Writer {
         } else {
             Arc::clone(rows)
         };
-        let file = format!("{}-{partition:05}.parquet", target.name);
+        let file = match child::fence().filter(|_| target.name == PARTS) {
+            // Two that had the same job one after the other may have seen other labels: their parts are others' objects.
+            Some(fence) => {
+                let (job, term) = (fence.job(), fence.term());
+                format!("{}-{partition:05}-{job}-{term}.parquet", target.name)
+            }
+            None => format!("{}-{partition:05}.parquet", target.name),
+        };
         let place = format!("{}/{file}", report::folder(&target.id));
         let path = target.workspace.path(&place);
         let soft = schema

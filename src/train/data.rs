@@ -9,6 +9,7 @@ use crate::labelled::Labelled;
 use crate::pseudo::PseudoLabelled;
 use crate::store::StorageOptions;
 use crate::student::record::StudentRecord;
+use crate::teacher::Teacher;
 use crate::workspace::Workspace;
 
 /// What there is to learn from.
@@ -20,12 +21,14 @@ pub(super) struct Data {
 }
 
 impl Data {
-    /// Opens what there is to learn from, and to evaluate on. A selection's classes are those of its teacher; without one the labelled data say their own.
+    /// Opens what there is to learn from, and to evaluate on. A selection's classes are those of its teacher; without one they are those of the teacher whose weights the training begins
+    /// with, since the weights know classes by their place; and without that the labelled data say their own.
     pub(super) async fn open(
         workspace: &Workspace,
         config: &Config,
         train: &TrainConfig,
         student: &StudentRecord,
+        begins_from: Option<&Teacher>,
         storage: &StorageOptions,
     ) -> Result<Self, TrainError> {
         let classes = student.config.classes;
@@ -39,6 +42,8 @@ impl Data {
         let mut names: Option<Vec<String>> = pseudo
             .as_ref()
             .map(|p| p.classes().to_vec())
+            .filter(|names| !names.is_empty())
+            .or_else(|| begins_from.map(|teacher| teacher.config.classes.names.clone()))
             .filter(|names| !names.is_empty());
         let mut labelled = None;
         if let Some(data) = config.data.as_ref().filter(|d| !d.url.is_empty()) {

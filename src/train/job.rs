@@ -17,6 +17,7 @@ use super::learn::{End, HeldOut};
 use super::progress::Progress;
 use super::record::{self, Done, LabelledRecord, PseudoRecord, TrainingRecord};
 use super::schedule::Length;
+use super::spent::Spent;
 use super::start::{Start, feed, interrupts};
 use super::{TrainError, folder};
 use crate::config::{Config, ConfigError};
@@ -65,12 +66,12 @@ pub struct TrainJob {
 /// How a training ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It became a teacher; `new` where that was not so before.
+    /// It became a teacher.
     Done {
         /// What became of it.
         done: Done,
-        /// Whether this run did something.
-        new: bool,
+        /// Where this run's time went; none where it was a teacher before.
+        spent: Option<Spent>,
     },
     /// Ctrl-C: the same command goes on from the checkpoint that was made.
     Interrupted {
@@ -93,15 +94,23 @@ impl TrainJob {
         let runtime =
             Runtime::load_training(self.training_library.as_deref()).map_err(TrainerError::from)?;
         let student = students::get(workspace, &self.student).await?;
-        let data = Data::open(workspace, &self.config, train, &student, &self.storage).await?;
         let begins_from = match &train.begin_from {
             Some(name) => Some(teacher::get(workspace, &name.parse()?).await?),
             None => None,
         };
+        let data = Data::open(
+            workspace,
+            &self.config,
+            train,
+            &student,
+            begins_from.as_ref(),
+            &self.storage,
+        )
+        .await?;
         let (record, length) = self.describe(train, &student, &data, begins_from.as_ref())?;
         record.claim(workspace).await?;
         if let Some(done) = record::done(workspace, &self.name).await? {
-            return Ok(Outcome::Done { done, new: false });
+            return Ok(Outcome::Done { done, spent: None });
         }
         let restored = checkpoint::newest(workspace, &self.name).await?;
         let artifacts = student.artifacts(workspace).await?;
@@ -131,12 +140,19 @@ impl TrainJob {
             let done = self
                 .finish(workspace, &runtime, &student, &record, &end)
                 .await?;
-            Outcome::Done { done, new: true }
+            Outcome::Done {
+                done,
+                spent: Some(end.spent),
+            }
         };
-        let images = (step - from) * (record.rows[0] + record.rows[1]) as u64;
-        run.trained(&record, &outcome, images, started.elapsed().as_secs_f64())
-            .end(workspace, &record.train)
-            .await;
+        run.trained(
+            &record,
+            &outcome,
+            &end.spent,
+            started.elapsed().as_secs_f64(),
+        )
+        .end(workspace, &record.train)
+        .await;
         Ok(outcome)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
@@ -15,6 +16,7 @@ use super::examples::{Look, Raw, examples};
 use super::metrics::{self, Metrics, Sums};
 use super::progress::Progress;
 use super::schedule::Length;
+use super::spent::Spent;
 use super::{TrainError, folder};
 use crate::label::fetch::Fetcher;
 use crate::labelled::Labelled;
@@ -63,6 +65,7 @@ pub(super) struct End {
     /// The last step's; none where none was ever done.
     pub(super) last: Option<Metrics>,
     pub(super) interrupted: bool,
+    pub(super) spent: Spent,
 }
 
 impl Learner {
@@ -76,20 +79,25 @@ impl Learner {
         let mut values = Vec::new();
         let mut done = from;
         let mut interrupted = false;
+        let mut spent = Spent::default();
         while done < self.length.steps {
-            let rows = batches.blocking_recv();
+            let rows = timed(&mut spent.images, || batches.blocking_recv());
             let rows = rows.ok_or(TrainError::Ended { step: done })??;
-            let mut metrics = self.step(done, &rows)?;
+            let mut metrics = timed(&mut spent.network, || self.step(done, &rows))?;
+            spent.learned += rows.len() as u64;
             if let Some(ema) = &mut self.ema {
-                self.trainer.read(&mut values)?;
-                ema.follow(done, &values);
+                timed(&mut spent.average, || {
+                    self.trainer.read(&mut values)?;
+                    ema.follow(done, &values);
+                    Ok::<_, TrainError>(())
+                })?;
             }
             position = rows.next;
             done += 1;
             interrupted = self.stop.load(Ordering::Relaxed) && done < self.length.steps;
             let ends =
                 done == self.length.steps || done.is_multiple_of(self.train.checkpoint_steps);
-            if ends && let Some(figures) = self.evaluate()? {
+            if ends && let Some(figures) = timed(&mut spent.held_out, || self.evaluate())? {
                 metrics.held_out_loss = figures.mean_loss();
                 metrics.held_out_top1 = figures.top1();
             }
@@ -97,7 +105,9 @@ impl Learner {
             self.last = Some(metrics.clone());
             self.pending.push(metrics);
             if ends || interrupted {
-                self.checkpoint(done, position, ends)?;
+                timed(&mut spent.checkpoints, || {
+                    self.checkpoint(done, position, ends)
+                })?;
             }
             if interrupted {
                 break;
@@ -116,6 +126,7 @@ impl Learner {
             position,
             last: self.last,
             interrupted,
+            spent,
         })
     }
 
@@ -222,4 +233,12 @@ impl Learner {
         let commit = checkpoint::commit(&self.workspace, &self.name, state);
         self.handle.block_on(commit)
     }
+}
+
+/// Does it, and adds how long that took.
+fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let done = work();
+    *spent += begun.elapsed();
+    done
 }

@@ -25,6 +25,7 @@ mod metrics;
 mod progress;
 mod record;
 mod schedule;
+mod spent;
 mod start;
 
 pub use self::batch::Position;
@@ -35,6 +36,7 @@ pub use self::job::{Outcome, TrainJob};
 pub use self::metrics::{Metrics, schema as metrics_schema};
 pub use self::record::{Done, LabelledRecord, PseudoRecord, TrainingRecord, find, get, list};
 pub use self::schedule::{Decay, Length, Schedule};
+pub use self::spent::{Shares, Spent};
 
 /// Where a training lies in the workspace.
 pub fn folder(name: &str) -> String {

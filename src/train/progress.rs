@@ -6,7 +6,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::metrics::Metrics;
-use crate::label::progress::{DRAW_EVERY, LINE_EVERY, clock};
+use crate::label::progress::{DRAW_EVERY, clock, line_every};
 
 /// How much of the loss that is shown is the newest step's.
 const NEWEST: f32 = 0.05;
@@ -62,7 +62,7 @@ impl Progress {
         let every = if self.bar.is_some() {
             DRAW_EVERY
         } else {
-            LINE_EVERY
+            line_every()
         };
         let since = self.shown.unwrap_or(self.started);
         if !self.visible || since.elapsed() < every {

@@ -17,6 +17,7 @@ use super::ema::Ema;
 use super::learn::{HeldOut, Learner};
 use super::progress::Progress;
 use super::schedule::Length;
+use crate::child;
 use crate::runtime::Runtime;
 use crate::student::artifacts::Artifacts;
 use crate::student::config::StudentConfig;
@@ -51,7 +52,7 @@ pub(super) fn feed(
 
 /// Sets `stop` at Ctrl-C.
 pub(super) async fn interrupts(stop: Arc<AtomicBool>, visible: bool) {
-    if tokio::signal::ctrl_c().await.is_ok() {
+    if child::interrupted().await.is_ok() {
         stop.store(true, Ordering::Relaxed);
         if visible {
             let _ = writeln!(

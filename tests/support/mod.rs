@@ -1,6 +1,7 @@
 //! What the tests share: the real executable run as a child, workspaces, images, small ONNX models, tars, an S3 server.
 
 pub(crate) mod fashion;
+pub(crate) mod http;
 pub(crate) mod labels;
 pub(crate) mod onnx;
 pub(crate) mod s3;

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
@@ -50,13 +53,30 @@ impl S3 {
         };
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
+        // s3s-fs looks for the object and then writes it, which real stores do in one: of two that create one at the same time both would.
+        let creating = Arc::new(tokio::sync::Mutex::new(()));
         runtime.spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                let service = service.clone();
+                let (service, creating) = (service.clone(), Arc::clone(&creating));
+                let one_by_one = service_fn(move |request: Request<Incoming>| {
+                    let (service, creating) = (service.clone(), Arc::clone(&creating));
+                    async move {
+                        let conditional = request.headers().contains_key("if-none-match");
+                        let creates = conditional && request.method() == Method::PUT;
+                        let _guard = if creates {
+                            Some(creating.lock().await)
+                        } else {
+                            None
+                        };
+                        service.call(request.map(s3s::Body::from)).await
+                    }
+                });
                 tokio::spawn(async move {
                     let http = Builder::new(TokioExecutor::new());
-                    let _ = http.serve_connection(TokioIo::new(socket), service).await;
+                    let _ = http
+                        .serve_connection(TokioIo::new(socket), one_by_one)
+                        .await;
                 });
             }
         });

@@ -76,7 +76,7 @@ fn class(strip: &Strip, pictures: &Pictures, foreign: bool) -> Markup {
 }
 
 /// Where an image stands among the kept ones of its class.
-fn decile(place: u64, kept: u64) -> String {
+pub(crate) fn decile(place: u64, kept: u64) -> String {
     let above = (place - 1) as f64 * 100.0 / kept.saturating_sub(1).max(1) as f64;
     // A place lies as near to its decile as there are images for.
     let above = if kept > 10 {
@@ -94,7 +94,7 @@ fn decile(place: u64, kept: u64) -> String {
 }
 
 /// A thumbnail, or a place that says why there is none.
-pub(super) fn picture(pictures: &Pictures, key: &str, what: &str) -> Markup {
+pub(crate) fn picture(pictures: &Pictures, key: &str, what: &str) -> Markup {
     let (file, key_shown) = (file_name(key), plain(key));
     html! {
         @match pictures.of(key) {

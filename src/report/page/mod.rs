@@ -4,9 +4,9 @@
 mod classes;
 mod confidence;
 mod held_out;
-mod images;
+pub(crate) mod images;
 mod origin;
-mod plot;
+pub(crate) mod plot;
 mod rejects;
 mod steps;
 mod summary;
@@ -21,7 +21,7 @@ use super::figures::Figures;
 use super::palette;
 use super::pictures::{Pictures, base64};
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("table.js");
 
 /// The whole page.
@@ -96,7 +96,7 @@ impl Shell<'_> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
-                    meta http-equiv="Content-Security-Policy" content=(policy(self.script));
+                    meta http-equiv="Content-Security-Policy" content=(policy(self.script, "form-action 'none'"));
                     title { (self.title) }
                     // Without this a browser asks the server for an icon.
                     link rel="icon" href="data:,";
@@ -138,12 +138,12 @@ impl Shell<'_> {
 /// A section: what is said beside its title, and what it shows.
 type Section = (Markup, Markup);
 
-/// What a browser may do for this page: show pictures that lie in it and run its own script, nothing else, whatever is in a key or a name.
-fn policy(script: Option<&str>) -> String {
+/// What a browser may do for a page: show pictures that lie in it, run its own script, and send forms where it is told, nothing else, whatever is in a key or a name.
+pub(crate) fn policy(script: Option<&str>, forms: &str) -> String {
     let script = script.map_or(String::new(), |text| {
         format!(" script-src 'sha256-{}';", base64(&Sha256::digest(text)))
     });
     format!(
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline';{script} base-uri 'none'; form-action 'none'"
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline';{script} base-uri 'none'; {forms}"
     )
 }

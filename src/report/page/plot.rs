@@ -6,21 +6,21 @@ use crate::report::charts::{Plot, WIDTH};
 use crate::report::palette::Ink;
 
 /// What stands around a drawing.
-pub(super) struct Around<'a> {
+pub(crate) struct Around<'a> {
     /// The drawing in a sentence, for those who do not see it.
-    pub(super) label: &'a str,
+    pub(crate) label: &'a str,
     /// Below: where, in per cent of the width, and what.
-    pub(super) below: &'a [(f64, String)],
+    pub(crate) below: &'a [(f64, String)],
     /// Above, at places that are marked.
-    pub(super) above: &'a [(f64, String)],
+    pub(crate) above: &'a [(f64, String)],
     /// How a tick of the values is written.
-    pub(super) scale: fn(f64) -> String,
+    pub(crate) scale: fn(f64) -> String,
     /// What a pointer is told over equal stripes of the width, from the left on.
-    pub(super) stripes: &'a [String],
+    pub(crate) stripes: &'a [String],
 }
 
 /// A drawing with its axes.
-pub(super) fn plot(plot: &Plot, around: &Around<'_>) -> Markup {
+pub(crate) fn plot(plot: &Plot, around: &Around<'_>) -> Markup {
     html! {
         div.plot style={ "--height:" (plot.height) "px" } {
             @if !around.above.is_empty() {
@@ -59,7 +59,7 @@ pub(super) fn drawing(svg: &str, height: u32, label: &str) -> Markup {
 }
 
 /// The `svg` element of a drawing beside the number that it shows.
-pub(super) fn ornament(class: &str, svg: &str, height: u32) -> Markup {
+pub(crate) fn ornament(class: &str, svg: &str, height: u32) -> Markup {
     html! {
         svg class=(class) viewBox={ "0 0 " (WIDTH) " " (height) } preserveAspectRatio="none" aria-hidden="true" {
             (PreEscaped(svg))
