@@ -1,5 +1,6 @@
 //! What a server does with those who want too much of it: large bodies, slow clients, many connections; and how it ends.
 
+use std::cell::RefCell;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -226,18 +227,22 @@ fn bodies_have_room_for_so_many_bytes_together() {
     );
     let image = jpeg(colour(0).0, 0);
     server.label("/v1/label", "image/jpeg", &image).ok();
-    let mut stream = server.connect();
     let head = server.head("POST", "/v1/label")
         + "Content-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\nx";
-    stream.write_all(head.as_bytes()).unwrap();
-    // The first one has not come yet, and has its room.
     let large = vec![0; 90_000];
-    wait_until(|| server.label("/v1/label", "image/jpeg", &large).status == 429);
+    // One that has not come yet has its room; where the large one was there before it, it is refused, and the next one tries.
+    let waiting = RefCell::new(Vec::new());
+    wait_until(|| {
+        let mut stream = server.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        waiting.borrow_mut().push(stream);
+        server.label("/v1/label", "image/jpeg", &large).status == 429
+    });
     let answer = server.label("/v1/label", "image/jpeg", &large);
     answer.problem(429);
     assert_eq!(answer.headers["retry-after"], "1");
     // A small one fits beside it.
     server.label("/v1/label", "image/jpeg", &image).ok();
-    drop(stream);
+    drop(waiting);
     wait_until(|| server.label("/v1/label", "image/jpeg", &large).status == 200);
 }
