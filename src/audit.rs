@@ -3,20 +3,14 @@
 //! What is committed is the state, and says by itself what it is: a promotion that was made and whose entry is lost is still a promotion. An entry adds who asked for
 //! it, and what was asked for in vain.
 
-use std::time::SystemTime;
-
-use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use xxhash_rust::xxh3::xxh3_64;
 
+use crate::entries::Entries;
 use crate::runs::now;
-use crate::store::Created;
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 
-const FOLDER: &str = "audit";
-/// Files that are read side by side.
-const READS: usize = 16;
+const ENTRIES: Entries = Entries("audit");
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,18 +87,12 @@ impl AuditEntry {
     }
 
     async fn try_commit(&mut self, workspace: &Workspace) -> Result<(), WorkspaceError> {
-        let stamp: String = self.at.chars().filter(|c| !":-".contains(*c)).collect();
-        let mut attempt = 0_u32;
-        loop {
-            let salt = (std::process::id(), SystemTime::now(), attempt);
-            let salt = xxh3_64(format!("{salt:?}").as_bytes()) as u32;
-            self.entry = format!("{stamp}-{}-{salt:08x}", self.action);
-            let place = format!("{FOLDER}/{}.json", self.entry);
-            match workspace.create(&place, to_json(self)).await? {
-                Created::New | Created::Same => return Ok(()),
-                Created::Other => attempt += 1,
-            }
-        }
+        let (at, action) = (self.at.clone(), self.action.clone());
+        let content = |name: &str| {
+            name.clone_into(&mut self.entry);
+            to_json(self)
+        };
+        ENTRIES.create(workspace, &at, &action, content).await
     }
 }
 
@@ -113,9 +101,7 @@ impl AuditEntry {
 /// # Errors
 /// The store's.
 pub async fn names(workspace: &Workspace) -> Result<Vec<String>, WorkspaceError> {
-    let names = workspace.names(FOLDER).await?;
-    let entry = |name: &String| name.strip_suffix(".json").map(str::to_owned);
-    Ok(names.iter().filter_map(entry).collect())
+    ENTRIES.names(workspace).await
 }
 
 /// The entries of these names.
@@ -126,9 +112,13 @@ pub async fn read(
     workspace: &Workspace,
     names: Vec<String>,
 ) -> Result<Vec<AuditEntry>, WorkspaceError> {
-    stream::iter(names)
-        .map(|name| async move { workspace.read_json(&format!("{FOLDER}/{name}.json")).await })
-        .buffered(READS)
-        .try_collect()
-        .await
+    ENTRIES.read(workspace, names).await
+}
+
+/// All entries, in order of time.
+///
+/// # Errors
+/// The store's, or [`WorkspaceError::Damaged`].
+pub async fn list(workspace: &Workspace) -> Result<Vec<AuditEntry>, WorkspaceError> {
+    read(workspace, names(workspace).await?).await
 }

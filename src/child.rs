@@ -290,22 +290,18 @@ pub async fn interrupted() -> std::io::Result<()> {
     }
 }
 
-/// Waits for Ctrl-C, or for what a service is ended with (SIGTERM).
-///
-/// # Errors
-/// Where no signal can be heard here.
-pub async fn terminated() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            interrupt = tokio::signal::ctrl_c() => interrupt,
-            _ = terminate.recv() => Ok(()),
-        }
+/// Waits for Ctrl-C, or for what a service is ended with (SIGTERM); for ever where no signal can be heard.
+pub async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        heard = tokio::signal::ctrl_c() => if heard.is_err() {
+            std::future::pending::<()>().await;
+        },
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }
 
 /// Waits, in a child, until the parent is gone or the lease of the job that it works for has ended; elsewhere for ever.

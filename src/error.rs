@@ -135,6 +135,9 @@ pub enum Error {
     Interrupted,
 }
 
+/// The exit code of what Ctrl-C ended, or whoever may say so: a shell's for SIGINT. The same command goes on from there.
+pub const INTERRUPTED: u8 = 130;
+
 /// Any result of understudy.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -162,9 +165,7 @@ impl Error {
             Self::Export(e) => export_code(e),
             Self::Report(e) => match e {
                 ReportError::UnknownClass { .. } | ReportError::NothingKept { .. } => 3,
-                ReportError::Query { .. }
-                | ReportError::Rows { .. }
-                | ReportError::Chart { .. } => 1,
+                ReportError::Query { .. } | ReportError::Chart { .. } => 1,
                 ReportError::Manifest(e) => manifest_code(e),
                 ReportError::Catalog(e) => catalog_code(e),
                 ReportError::Job(e) => job_code(e),
@@ -217,7 +218,7 @@ impl Error {
             Self::Output(_) => 1,
             Self::Doctor { .. } => 7,
             Self::Statements { code, .. } => *code,
-            Self::Interrupted => 130,
+            Self::Interrupted => INTERRUPTED,
         }
     }
 
@@ -227,7 +228,7 @@ impl Error {
             2 => 400,
             3 => 404,
             4 => 502,
-            5 | 130 => 503,
+            5 | INTERRUPTED => 503,
             6 | 8 | 9 => 422,
             10 => 409,
             _ => 500,

@@ -28,6 +28,8 @@ pub mod fence;
 pub mod run;
 
 pub mod audit;
+mod entries;
+pub mod hex;
 pub mod random;
 pub mod runs;
 pub mod runtime;
@@ -70,5 +72,6 @@ pub mod doctor;
 pub mod logging;
 pub mod output;
 pub mod shell;
+pub mod telemetry;
 
 pub use error::{Error, Result};

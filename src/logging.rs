@@ -6,12 +6,15 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::runs::now;
+use crate::telemetry::Telemetry;
 
 /// What `RUST_LOG` is where it is not set: errors, our own warnings, and what servers and workers do.
 const DEFAULT: &str = "error,understudy=warn,understudy::serve=info,understudy::jobs=info";
@@ -26,16 +29,21 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins the log, once a process.
-pub fn init(format: LogFormat) {
+/// Begins the log, once a process, and what sends spans, where there is something.
+pub fn init(format: LogFormat, telemetry: Option<&Telemetry>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| DEFAULT.into());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Pretty => log.init(),
-        LogFormat::Json => log.event_format(Json).init(),
-    }
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = match format {
+        LogFormat::Pretty => log.boxed(),
+        LogFormat::Json => log.event_format(Json).boxed(),
+    };
+    let spans = telemetry.map(|telemetry| {
+        let ours = Targets::new().with_target("understudy", LevelFilter::INFO);
+        let layer = tracing_opentelemetry::layer().with_tracer(telemetry.tracer());
+        layer.with_filter(ours)
+    });
+    let all = tracing_subscriber::registry().with(spans);
+    all.with(log.with_filter(filter)).init();
 }
 
 /// An event → a line.

@@ -9,20 +9,31 @@ use understudy::child;
 use understudy::cli::Cli;
 use understudy::logging;
 use understudy::run::run;
+use understudy::telemetry::Telemetry;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::init(cli.log_format());
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => return end(Err(Error::Output(e))),
     };
+    let telemetry = {
+        let _within = runtime.enter();
+        match cli.otlp().map(Telemetry::begin).transpose() {
+            Ok(telemetry) => telemetry,
+            Err(e) => return end(Err(e.into())),
+        }
+    };
+    logging::init(cli.log_format(), telemetry.as_ref());
     let result = runtime.block_on(async {
         tokio::select! {
             result = run(cli) => Some(result),
             () = child::orphaned() => None,
         }
     });
+    if let Some(telemetry) = telemetry {
+        telemetry.end();
+    }
     let Some(result) = result else {
         // A child whose parent is gone leaves its work where it is, as if it had been killed with it.
         runtime.shutdown_background();

@@ -8,19 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::TimestampMillisecondType;
 use arrow::temporal_conversions::as_datetime;
-use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
+use crate::entries::Entries;
 use crate::error::Error;
 use crate::label::progress::Summary;
 use crate::select::report::SelectionFile;
-use crate::store::Created;
 use crate::train::{self, TrainingRecord};
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 
-/// Files that are read side by side.
-const READS: usize = 16;
+const ENTRIES: Entries = Entries("runs");
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,22 +190,12 @@ impl RunRecord {
     }
 
     async fn commit(&mut self, workspace: &Workspace) -> Result<(), WorkspaceError> {
-        let stamp: String = self
-            .started
-            .chars()
-            .filter(|c| !":-".contains(*c))
-            .collect();
-        let mut attempt = 0_u32;
-        loop {
-            let salt = (std::process::id(), SystemTime::now(), attempt);
-            let salt = xxh3_64(format!("{salt:?}").as_bytes()) as u32;
-            self.run = format!("{stamp}-{}-{salt:08x}", self.kind);
-            let place = format!("runs/{}.json", self.run);
-            match workspace.create(&place, to_json(self)).await? {
-                Created::New | Created::Same => return Ok(()),
-                Created::Other => attempt += 1,
-            }
-        }
+        let (started, kind) = (self.started.clone(), self.kind.clone());
+        let content = |name: &str| {
+            name.clone_into(&mut self.run);
+            to_json(self)
+        };
+        ENTRIES.create(workspace, &started, &kind, content).await
     }
 }
 
@@ -217,9 +204,7 @@ impl RunRecord {
 /// # Errors
 /// The store's.
 pub async fn names(workspace: &Workspace) -> Result<Vec<String>, WorkspaceError> {
-    let names = workspace.names("runs").await?;
-    let run = |name: &String| name.strip_suffix(".json").map(str::to_owned);
-    Ok(names.iter().filter_map(run).collect())
+    ENTRIES.names(workspace).await
 }
 
 /// The records of these names.
@@ -230,11 +215,7 @@ pub async fn read(
     workspace: &Workspace,
     names: Vec<String>,
 ) -> Result<Vec<RunRecord>, WorkspaceError> {
-    stream::iter(names)
-        .map(|name| async move { workspace.read_json(&format!("runs/{name}.json")).await })
-        .buffered(READS)
-        .try_collect()
-        .await
+    ENTRIES.read(workspace, names).await
 }
 
 /// All records, in order of time.

@@ -29,7 +29,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutPayload};
 use serde::de::DeserializeOwned;
@@ -39,6 +39,9 @@ use crate::child;
 use crate::error::nearest;
 use crate::fence::{Fence, Fenced};
 use crate::store::{self, Created, Opened, StorageOptions, StoreError};
+
+/// Objects that are read side by side.
+const READS: usize = 16;
 
 /// The layout's version; a workspace of a later version is refused.
 pub const LAYOUT: u32 = 1;
@@ -414,6 +417,21 @@ impl Workspace {
         names.sort_unstable();
         Ok(names)
     }
+}
+
+/// Reads many things, some side by side, and gives them in their order.
+///
+/// # Errors
+/// The first one's.
+pub async fn side_by_side<I, T, E, F>(
+    items: impl IntoIterator<Item = I>,
+    read: impl FnMut(I) -> F,
+) -> Result<Vec<T>, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let reads = stream::iter(items).map(read);
+    reads.buffered(READS).try_collect().await
 }
 
 /// The JSON of a commit: pretty, with a line end, the same for the same value.

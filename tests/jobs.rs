@@ -310,6 +310,45 @@ fn a_running_job_is_cancelled_and_what_it_committed_stays() {
 }
 
 #[test]
+fn a_job_that_holds_more_memory_than_it_may_fails_and_says_so() {
+    let photos = Photos::new(40);
+    let id = photos.submit_label("d", "tiny");
+    // ONNX Runtime alone has more.
+    let worker = photos.worker("memory = 67_108_864\n");
+    wait_until(|| photos.job(&id)["state"] == "failed");
+    let error = &photos.job(&id)["error"];
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("bytes of memory, of the 67108864"),
+        "{error}"
+    );
+    assert!(
+        error["hint"].as_str().unwrap().contains("`memory`"),
+        "{error}"
+    );
+    wait_until(|| worker.processes() == 1);
+    worker.end();
+}
+
+#[test]
+fn a_job_whose_workers_are_gone_again_and_again_is_given_up() {
+    let photos = Photos::new(2);
+    let id = photos.submit_label("d", "tiny");
+    let settings = "lease_s = 1.0\nlosses = 2\n";
+    for begun in 1..=2 {
+        let worker = photos.worker(settings);
+        wait_until(|| photos.job(&id)["attempts"] == begun);
+        worker.signal("-KILL");
+    }
+    let worker = photos.worker(settings);
+    wait_until(|| photos.job(&id)["state"] == "failed");
+    let message = photos.job(&id)["error"]["message"].clone();
+    let expected = "2 workers in a row were gone before it got any further";
+    assert_eq!(message, expected);
+    worker.end();
+}
+
+#[test]
 fn a_worker_that_ends_hands_its_jobs_back_and_another_goes_on_at_once() {
     let photos = Photos::new(16);
     let id = photos.submit_label("d", "tiny");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::process::Command;
 
-use crate::support::http::Server;
+use crate::support::http::{Answer, Server};
 use crate::support::onnx::Model;
 use crate::support::{Place, colour, jpeg};
 
@@ -32,17 +32,7 @@ fn place() -> Place {
         "teachers", "add", "other", "--model", &onnx, "--config", &toml,
     ]);
     place.ok(&["label", "--dataset", "d", "--teacher", "other"]);
-    place.ok(&[
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--per-class",
-        "2",
-    ]);
+    place.select_of_d("s", &["--per-class", "2"]);
     place.ok(&["promote", "tiny", "--note", "the <b>first</b>"]);
     place
 }
@@ -203,6 +193,20 @@ fn a_browser_gives_its_token_once() {
     // A form of another site could send it with a cookie: what is not reading asks for the header.
     assert_eq!(with("POST", "/v1/sql").status, 401);
     assert!(!server.log().contains(token));
+}
+
+#[test]
+fn a_page_of_another_name_cannot_look_through_a_browser_on_this_machine() {
+    let place = place();
+    let server = Server::start(&place, &[]);
+    for path in ["/", "/datasets/d?teacher=tiny@1", "/sql?q=SELECT%201"] {
+        let mut stream = server.connect();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let (detail, _) = Answer::read(stream).unwrap().problem(403);
+        assert!(detail.contains("loopback alone"), "{path}: {detail}");
+    }
 }
 
 #[test]

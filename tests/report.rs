@@ -154,38 +154,30 @@ fn selected(place: &Place) {
         "--teacher",
         "tiny",
     ]);
-    place.ok(&[
-        "select",
-        "--name",
+    place.select_of_d(
         "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--exclude",
-        "test",
-        "--max-distance",
-        "0",
-        "--threshold",
-        "0.5",
-        "--per-class",
-        "15",
-    ]);
-    place.ok(&[
-        "select",
-        "--name",
+        &[
+            "--exclude",
+            "test",
+            "--max-distance",
+            "0",
+            "--threshold",
+            "0.5",
+            "--per-class",
+            "15",
+        ],
+    );
+    place.select_of_d(
         "other",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--exclude",
-        "test",
-        "--threshold",
-        "0.6",
-        "--per-class",
-        "2",
-    ]);
+        &[
+            "--exclude",
+            "test",
+            "--threshold",
+            "0.6",
+            "--per-class",
+            "2",
+        ],
+    );
 }
 
 #[test]
@@ -326,18 +318,7 @@ fn the_images_of_a_class_are_those_at_the_deciles_of_its_confidence() {
         place.put(&format!("{n:02}.jpg"), &shade(n));
     }
     place.label(&[]);
-    place.ok(&[
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--threshold",
-        "0.2",
-        "--keep-duplicates",
-    ]);
+    place.select_of_d("s", &["--threshold", "0.2", "--keep-duplicates"]);
     let page = report(&place, "s", &[]);
     let alts: Vec<&str> = page["images"]
         .as_array()
@@ -382,17 +363,7 @@ fn keys_and_class_names_of_strangers_stay_text() {
     place.put("z-<script>alert(2).jpg", b"<script>alert(3)");
     place.put("gone\u{202E}gpj.jpg", &jpeg(colour(1).0, 1));
     place.label(&[]);
-    place.ok(&[
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--threshold",
-        "0.2",
-    ]);
+    place.select_of_d("s", &["--threshold", "0.2"]);
     std::fs::remove_file(place.path("images").join("gone\u{202E}gpj.jpg")).unwrap();
     let page = report(&place, "s", &["--class", evil]);
     let text = page["text"].as_str().unwrap();
@@ -441,19 +412,7 @@ fn an_image_that_cannot_be_read_any_more_has_a_place_that_says_why() {
         place.put(&format!("{n:02}.jpg"), &jpeg(colour(n).0, n));
     }
     place.label(&[]);
-    place.ok(&[
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--threshold",
-        "0.2",
-        "--per-class",
-        "3",
-    ]);
+    place.select_of_d("s", &["--threshold", "0.2", "--per-class", "3"]);
     let images = place.path("images");
     std::fs::remove_file(images.join("00.jpg")).unwrap();
     std::fs::write(images.join("01.jpg"), b"<html>moved</html>").unwrap();
@@ -582,17 +541,7 @@ fn a_page_replaces_a_page_and_nothing_but_a_page() {
     let place = Place::with_teacher();
     place.put("a.jpg", &jpeg(colour(0).0, 0));
     place.label(&[]);
-    place.ok(&[
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--threshold",
-        "0.2",
-    ]);
+    place.select_of_d("s", &["--threshold", "0.2"]);
     let make = |out: &Path| {
         place.ok(&[
             "report",
@@ -655,17 +604,7 @@ fn wrong_reports_are_named() {
     place.put("a.jpg", &jpeg(colour(0).0, 0));
     let images = place.images();
     place.ok(&label_args(&images));
-    place.ok(&[
-        "select",
-        "--name",
-        "first",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--threshold",
-        "0.2",
-    ]);
+    place.select_of_d("first", &["--threshold", "0.2"]);
     let blocked = place.path("images/a.jpg/report.html").display().to_string();
     for (selection, out, more, expected, said) in [
         ("frist", out.as_str(), vec![], 3, "did you mean `first`?"),

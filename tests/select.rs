@@ -314,24 +314,20 @@ fn labels_of_a_dataset_keep_their_soft_labels_and_lose_duplicates_and_leaks() {
         "--teacher",
         "tiny",
     ]);
-    let json: serde_json::Value = serde_json::from_str(&place.ok(&[
-        "select",
-        "--name",
+    let json: serde_json::Value = serde_json::from_str(&place.select_of_d(
         "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--exclude",
-        "test",
-        "--max-distance",
-        "0",
-        "--threshold",
-        "0.2",
-        "--per-class",
-        "20",
-        "--json",
-    ]))
+        &[
+            "--exclude",
+            "test",
+            "--max-distance",
+            "0",
+            "--threshold",
+            "0.2",
+            "--per-class",
+            "20",
+            "--json",
+        ],
+    ))
     .unwrap();
     assert_eq!(json["left_out"]["duplicate"], 2, "{json}");
     assert!(json["left_out"]["leaked"].as_u64().unwrap() >= 1, "{json}");
@@ -420,19 +416,7 @@ fn selections_leaks_and_churn_are_sql() {
     }
     place.label(&[]);
     assert_eq!(place.number("SELECT count(*) FROM selections"), 0);
-    place.ok(&[
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--threshold",
-        "0.2",
-        "--per-class",
-        "3",
-    ]);
+    place.select_of_d("s", &["--threshold", "0.2", "--per-class", "3"]);
     assert_eq!(
         place.number("SELECT count(*) FROM selections WHERE selection = 's'"),
         9
@@ -528,31 +512,11 @@ fn the_documented_schema_of_a_selection_is_the_one_written() {
     let place = Place::with_teacher();
     place.put("a.jpg", &jpeg(colour(0).0, 0));
     place.label(&[]);
-    place.ok(&[
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--threshold",
-        "0.2",
-    ]);
-    place.ok(&[
-        "select",
-        "--name",
+    place.select_of_d("s", &["--threshold", "0.2"]);
+    place.select_of_d(
         "m",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--threshold",
-        "0.2",
-        "--materialize",
-        "--per-class",
-        "3",
-    ]);
+        &["--threshold", "0.2", "--materialize", "--per-class", "3"],
+    );
     let written = |name: &str| -> Vec<(String, String)> {
         let folder = place.path("w/selections").join(name);
         let part = std::fs::read(folder.join("part-00000.parquet")).unwrap();

@@ -18,17 +18,7 @@ fn place() -> Place {
     }
     place.put("bad.jpg", b"");
     place.label(&[]);
-    place.ok(&[
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--per-class",
-        "2",
-    ]);
+    place.select_of_d("s", &["--per-class", "2"]);
     let model = Model {
         probabilities: true,
         ..Model::default()

@@ -177,17 +177,7 @@ fn a_clients_job_reads_nothing_that_the_server_does_not_allow() {
 fn a_promotion_over_http_is_followed_by_labels_a_selection_and_a_churn_report() {
     let place = place();
     place.ok(&["promote", "tiny"]);
-    place.ok(&[
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--per-class",
-        "2",
-    ]);
+    place.select_of_d("s", &["--per-class", "2"]);
     let mut server = start(&place, "[worker]\npoll_s = 0.2\n");
     let promoted = server.post("/v1/promotions", &json!({"teacher": "other"}));
     assert_eq!(promoted.status, 201);

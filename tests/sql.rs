@@ -24,6 +24,7 @@ fn a_filter_on_dataset_and_teacher_leaves_all_other_files_alone() {
     for table in [
         "labels",
         "rejects",
+        "class_bins",
         "class_distribution",
         "confidence_histogram",
         "class_confidence_histogram",

@@ -1,5 +1,5 @@
 -- How many labels of each dataset each teacher has made, and how sure it is on average.
-SELECT dataset, teacher, count(*) AS labels, avg(confidence) AS confidence
-FROM labels
+SELECT dataset, teacher, sum(images) AS labels, sum(confidence_sum) / sum(images) AS confidence
+FROM class_bins
 GROUP BY dataset, teacher
 ORDER BY dataset, teacher

@@ -2,24 +2,14 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::MemTable;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::error::Result;
 use serde::Serialize;
 
-use super::records;
+use super::{lazy, records};
 use crate::audit::{self, AuditEntry};
-use crate::workspace::{Workspace, WorkspaceError};
-
-/// See the module.
-#[derive(Debug)]
-pub(super) struct Audit {
-    pub(super) workspace: Workspace,
-}
+use crate::workspace::Workspace;
 
 #[derive(Serialize)]
 struct Row {
@@ -40,7 +30,8 @@ impl From<AuditEntry> for Row {
     }
 }
 
-fn schema() -> SchemaRef {
+/// Its columns.
+pub(super) fn schema() -> SchemaRef {
     let text = |name, nullable| Field::new(name, DataType::Utf8, nullable);
     let time = DataType::Timestamp(TimeUnit::Millisecond, Some("+00:00".into()));
     Arc::new(Schema::new(vec![
@@ -59,35 +50,9 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-impl Audit {
-    async fn rows(&self) -> std::result::Result<Vec<Row>, WorkspaceError> {
-        let names = audit::names(&self.workspace).await?;
-        let entries = audit::read(&self.workspace, names).await?;
-        Ok(entries.into_iter().map(Row::from).collect())
-    }
-}
-
-#[async_trait]
-impl TableProvider for Audit {
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows().await;
-        let rows = rows.map_err(|e| DataFusionError::External(Box::new(e)))?;
-        let batch = records::batch(&schema(), &rows)?;
-        let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
-        table.scan(state, projection, filters, limit).await
-    }
+/// Its rows.
+pub(super) async fn rows(workspace: Workspace) -> Result<RecordBatch> {
+    let entries = audit::list(&workspace).await.map_err(lazy::unreadable)?;
+    let rows: Vec<Row> = entries.into_iter().map(Row::from).collect();
+    Ok(records::batch(&schema(), &rows)?)
 }

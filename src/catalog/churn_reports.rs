@@ -2,24 +2,14 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::MemTable;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::error::Result;
 use serde::Serialize;
 
-use super::records;
+use super::{lazy, records};
 use crate::relabel;
 use crate::workspace::{Workspace, WorkspaceError};
-
-/// See the module.
-#[derive(Debug)]
-pub(super) struct ChurnReports {
-    pub(super) workspace: Workspace,
-}
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -34,7 +24,8 @@ struct Row<'a> {
     finished: &'a str,
 }
 
-fn schema() -> SchemaRef {
+/// Its columns.
+pub(super) fn schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Millisecond, Some("+00:00".into()));
     Arc::new(Schema::new(vec![
         Field::new("promotion", DataType::UInt32, false),
@@ -49,7 +40,9 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-async fn reports(workspace: &Workspace) -> Result<Vec<relabel::Churn>, WorkspaceError> {
+async fn reports(
+    workspace: &Workspace,
+) -> std::result::Result<Vec<relabel::Churn>, WorkspaceError> {
     let mut all = Vec::new();
     for part in workspace.folders("relabels").await? {
         if let Some(dataset) = part.strip_prefix("dataset=") {
@@ -73,28 +66,9 @@ fn of_report(report: &relabel::Churn) -> impl Iterator<Item = Row<'_>> {
     })
 }
 
-#[async_trait]
-impl TableProvider for ChurnReports {
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let reports = reports(&self.workspace).await;
-        let reports = reports.map_err(|e| DataFusionError::External(Box::new(e)))?;
-        let rows: Vec<Row> = reports.iter().flat_map(of_report).collect();
-        let batch = records::batch(&schema(), &rows)?;
-        let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
-        table.scan(state, projection, filters, limit).await
-    }
+/// Its rows.
+pub(super) async fn rows(workspace: Workspace) -> Result<RecordBatch> {
+    let reports = reports(&workspace).await.map_err(lazy::unreadable)?;
+    let rows: Vec<Row> = reports.iter().flat_map(of_report).collect();
+    Ok(records::batch(&schema(), &rows)?)
 }

@@ -162,6 +162,16 @@ fn entropy() -> ScalarUDF {
     udf.into()
 }
 
+/// A call of `churn`, for a query: a table function takes literals alone, no parameters.
+pub fn churn_call(before: &str, after: &str) -> String {
+    format!("churn({}, {})", literal(before), literal(after))
+}
+
+/// A text as SQL writes it.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// `churn('A@1', 'B@1')`: how labels moved between two teachers: dataset, from, to, images, and the mean shift of the confidence. Images that
 /// both have labelled, by dataset and key.
 #[derive(Debug)]

@@ -2,24 +2,14 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::MemTable;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::error::Result;
 use serde::Serialize;
 
-use super::records;
+use super::{lazy, records};
 use crate::jobs::{self, Job, JobView};
 use crate::workspace::Workspace;
-
-/// See the module.
-#[derive(Debug)]
-pub(super) struct Jobs {
-    pub(super) workspace: Workspace,
-}
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -48,7 +38,8 @@ impl<'a> Row<'a> {
     }
 }
 
-fn schema() -> SchemaRef {
+/// Its columns.
+pub(super) fn schema() -> SchemaRef {
     let time = || DataType::Timestamp(TimeUnit::Millisecond, Some("+00:00".into()));
     Arc::new(Schema::new(vec![
         Field::new("job", DataType::Utf8, false),
@@ -70,28 +61,9 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-#[async_trait]
-impl TableProvider for Jobs {
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let jobs = jobs::list(&self.workspace).await;
-        let jobs = jobs.map_err(|e| DataFusionError::External(Box::new(e)))?;
-        let rows: Vec<Row> = jobs.iter().map(Row::new).collect();
-        let batch = records::batch(&schema(), &rows)?;
-        let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
-        table.scan(state, projection, filters, limit).await
-    }
+/// Its rows.
+pub(super) async fn rows(workspace: Workspace) -> Result<RecordBatch> {
+    let jobs = jobs::list(&workspace).await.map_err(lazy::unreadable)?;
+    let rows: Vec<Row> = jobs.iter().map(Row::new).collect();
+    Ok(records::batch(&schema(), &rows)?)
 }

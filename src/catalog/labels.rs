@@ -1,4 +1,4 @@
-//! The labels objects as tables: `labels` and `rejects`, the two halves of them, over all datasets and teachers.
+//! The labels objects as tables: `labels` and `rejects`, the two halves of them, over all datasets and teachers, and the sums of `class_bins`.
 //!
 //! Each dataset and teacher is a branch of its own, with both names as constants: a filter on them leaves a branch's objects unlisted and unread.
 
@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
+use super::bins::class_bins;
 use super::manifests::{generation_of_shard, history, without_superseded};
 use super::{CatalogError, functions, listing, union, view};
 use crate::label::{LabelSettings, folder, whose};
@@ -32,12 +33,10 @@ pub(super) async fn register(
     datasets: &[(String, Vec<Generation>)],
 ) -> Result<(), CatalogError> {
     let (mut labels, mut rejects, mut known) = (Vec::new(), Vec::new(), Names::new());
+    let mut sums = Vec::new();
     for (dataset, generations) in datasets {
-        let parent = format!("labels/dataset={dataset}");
-        for part in workspace.folders(&parent).await? {
-            let Some(teacher) = part.strip_prefix("teacher=") else {
-                continue;
-            };
+        for teacher in whose::labellers(workspace, dataset).await? {
+            let teacher = teacher.as_str();
             let names = if let Some(names) = known.get(teacher) {
                 Arc::clone(names)
             } else {
@@ -58,6 +57,7 @@ pub(super) async fn register(
                 continue;
             };
             let encoding = settings.encoding;
+            sums.push(class_bins(raw.clone(), dataset, teacher, &names)?);
             labels.push(labels_half(raw.clone(), dataset, teacher, encoding, names)?);
             rejects.push(rejects_half(raw, dataset, teacher)?);
         }
@@ -66,8 +66,12 @@ pub(super) async fn register(
         let schema = schema::labels(Encoding::Float32, 1);
         let none = context.read_batch(RecordBatch::new_empty(schema))?;
         let names = Arc::default();
+        sums.push(class_bins(none.clone(), "", "", &names)?);
         labels.push(labels_half(none.clone(), "", "", Encoding::Float32, names)?);
         rejects.push(rejects_half(none, "", "")?);
+    }
+    if let Some(sums) = union(sums)? {
+        view(context, "class_bins", sums)?;
     }
     if let (Some(labels), Some(rejects)) = (union(labels)?, union(rejects)?) {
         functions::register(context, labels.clone(), known);
@@ -210,7 +214,7 @@ fn rejects_half(raw: DataFrame, dataset: &str, teacher: &str) -> Result<DataFram
 }
 
 /// `class_name(class)`: the teacher's name of a class.
-fn class_name(names: Arc<Vec<String>>) -> ScalarUDF {
+pub(super) fn class_name(names: Arc<Vec<String>>) -> ScalarUDF {
     SimpleScalarUDF::new(
         "class_name",
         vec![DataType::UInt16],

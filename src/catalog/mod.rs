@@ -6,12 +6,14 @@
 //! stored as top-k. `manifest` has each key once, `manifest_history` every generation.
 
 mod audit;
+mod bins;
 mod churn_reports;
 mod error;
 mod functions;
 pub mod images;
 mod jobs;
 mod labels;
+mod lazy;
 mod manifests;
 mod pipelines;
 mod plans;
@@ -42,12 +44,15 @@ use datafusion::prelude::SessionContext;
 use url::Url;
 
 pub use self::error::CatalogError;
+pub use self::functions::{churn_call, literal};
 pub use self::labels::labels_of;
 pub use self::manifests::generation;
 pub use self::plans::{as_planned, plan_rows, selection_keys, whole_generation};
 pub use self::query::{DEFAULT_ROWS, Limits, execute, query};
 pub use self::rows::rows;
-pub use self::session::{QUERY_MEMORY, context, join_by_sorting, read_lazily, selection_context};
+pub use self::session::{
+    Footers, QUERY_MEMORY, context, join_by_sorting, read_lazily, selection_context,
+};
 use crate::manifest;
 use crate::workspace::Workspace;
 
@@ -56,7 +61,26 @@ use crate::workspace::Workspace;
 /// # Errors
 /// [`CatalogError`].
 pub async fn open(workspace: &Workspace, memory: usize) -> Result<SessionContext, CatalogError> {
-    let context = session::read_only(workspace, memory)?;
+    opened(workspace, session::read_only(workspace, memory, None)?).await
+}
+
+/// [`open`], for one query of many of the same process.
+///
+/// # Errors
+/// [`CatalogError`].
+pub async fn open_again(
+    workspace: &Workspace,
+    memory: usize,
+    footers: &Footers,
+) -> Result<SessionContext, CatalogError> {
+    let context = session::read_only(workspace, memory, Some(footers))?;
+    opened(workspace, context).await
+}
+
+async fn opened(
+    workspace: &Workspace,
+    context: SessionContext,
+) -> Result<SessionContext, CatalogError> {
     register(workspace, &context).await?;
     views::register(&context).await?;
     Ok(context)
@@ -78,30 +102,31 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
     labels::register(workspace, context, &datasets).await?;
     selections::register(workspace, context).await?;
     trainings::register(workspace, context).await?;
-    let runs = runs::Runs {
-        workspace: workspace.clone(),
-    };
-    context.register_table("runs", Arc::new(runs))?;
-    let audit = audit::Audit {
-        workspace: workspace.clone(),
-    };
-    context.register_table("audit", Arc::new(audit))?;
-    for (name, of) in [
-        ("pipeline_stages", pipelines::Of::Stages),
-        ("pipeline_models", pipelines::Of::Models),
-    ] {
-        let workspace = workspace.clone();
-        let table = pipelines::Pipelines { workspace, of };
-        context.register_table(name, Arc::new(table))?;
-    }
-    let jobs = jobs::Jobs {
-        workspace: workspace.clone(),
-    };
-    context.register_table("jobs", Arc::new(jobs))?;
-    let reports = churn_reports::ChurnReports {
-        workspace: workspace.clone(),
-    };
-    context.register_table("churn_reports", Arc::new(reports))?;
+    let (stages, models) = (pipelines::stages(), pipelines::models());
+    lazy::register(workspace, context, "runs", runs::schema(), runs::rows)?;
+    lazy::register(workspace, context, "audit", audit::schema(), audit::rows)?;
+    lazy::register(workspace, context, "jobs", jobs::schema(), jobs::rows)?;
+    lazy::register(
+        workspace,
+        context,
+        "churn_reports",
+        churn_reports::schema(),
+        churn_reports::rows,
+    )?;
+    lazy::register(
+        workspace,
+        context,
+        "pipeline_stages",
+        stages,
+        pipelines::stage_rows,
+    )?;
+    lazy::register(
+        workspace,
+        context,
+        "pipeline_models",
+        models,
+        pipelines::model_rows,
+    )?;
     Ok(())
 }
 

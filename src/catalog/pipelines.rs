@@ -1,35 +1,15 @@
-//! Pipelines as tables: what their stages came to, and how good their models are.
+//! The tables `pipeline_stages` and `pipeline_models`: what the stages of pipelines came to, and how good their models are, of the JSON files below `pipelines/`, read when the table is.
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::MemTable;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::error::Result;
 use serde::Serialize;
 
-use super::records;
+use super::{lazy, records};
 use crate::pipeline::{self, Made, Recorded};
 use crate::workspace::Workspace;
-
-/// One of the two tables, of the JSON files below `pipelines/`, read when the table is.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Of {
-    /// A row a record.
-    Stages,
-    /// A row a model of an evaluation.
-    Models,
-}
-
-/// See [`Of`].
-#[derive(Debug)]
-pub(super) struct Pipelines {
-    pub(super) workspace: Workspace,
-    pub(super) of: Of,
-}
 
 /// Where a row comes from.
 #[derive(Serialize)]
@@ -89,7 +69,8 @@ fn place() -> Vec<Field> {
     ]
 }
 
-fn stages() -> SchemaRef {
+/// The columns of `pipeline_stages`.
+pub(super) fn stages() -> SchemaRef {
     let mut fields = place();
     fields.extend([
         Field::new("kind", DataType::Utf8, false),
@@ -109,7 +90,8 @@ fn stages() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn models() -> SchemaRef {
+/// The columns of `pipeline_models`.
+pub(super) fn models() -> SchemaRef {
     let mut fields = place();
     fields.extend([
         Field::new("model", DataType::Utf8, false),
@@ -128,7 +110,7 @@ fn models() -> SchemaRef {
 }
 
 /// The last model of an evaluation once for each one that it is compared with, all others once.
-fn model_rows(record: &Recorded) -> Vec<ModelRow<'_>> {
+fn models_of(record: &Recorded) -> Vec<ModelRow<'_>> {
     let Made::Evaluation {
         models,
         comparisons,
@@ -160,42 +142,23 @@ fn model_rows(record: &Recorded) -> Vec<ModelRow<'_>> {
     rows.collect()
 }
 
-#[async_trait]
-impl TableProvider for Pipelines {
-    fn schema(&self) -> SchemaRef {
-        match self.of {
-            Of::Stages => stages(),
-            Of::Models => models(),
-        }
-    }
+/// The rows of `pipeline_stages`: one a record.
+pub(super) async fn stage_rows(workspace: Workspace) -> Result<RecordBatch> {
+    let all = pipeline::records(&workspace)
+        .await
+        .map_err(lazy::unreadable)?;
+    let rows = all.iter().map(|record| StageRow {
+        place: Place::of(record),
+        made: &record.made,
+    });
+    Ok(records::batch(&stages(), &rows.collect::<Vec<_>>())?)
+}
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let all = pipeline::records(&self.workspace).await;
-        let all = all.map_err(|e| DataFusionError::External(Box::new(e)))?;
-        let batch = match self.of {
-            Of::Stages => {
-                let rows = all.iter().map(|record| StageRow {
-                    place: Place::of(record),
-                    made: &record.made,
-                });
-                records::batch(&stages(), &rows.collect::<Vec<_>>())?
-            }
-            Of::Models => {
-                let rows = all.iter().flat_map(model_rows);
-                records::batch(&models(), &rows.collect::<Vec<_>>())?
-            }
-        };
-        let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
-        table.scan(state, projection, filters, limit).await
-    }
+/// The rows of `pipeline_models`: one a model of an evaluation.
+pub(super) async fn model_rows(workspace: Workspace) -> Result<RecordBatch> {
+    let all = pipeline::records(&workspace)
+        .await
+        .map_err(lazy::unreadable)?;
+    let rows = all.iter().flat_map(models_of);
+    Ok(records::batch(&models(), &rows.collect::<Vec<_>>())?)
 }

@@ -5,13 +5,11 @@ use datafusion::error::DataFusionError;
 use futures::TryStreamExt;
 use serde::de::DeserializeOwned;
 
-use super::CatalogError;
-
 /// All rows, each from the fields of its columns' names; a null is a field that is not there.
 ///
 /// # Errors
 /// DataFusion's, or a column that does not fit its field.
-pub async fn rows<T: DeserializeOwned>(frame: DataFrame) -> Result<Vec<T>, CatalogError> {
+pub async fn rows<T: DeserializeOwned>(frame: DataFrame) -> Result<Vec<T>, DataFusionError> {
     let mut batches = frame.execute_stream().await?;
     let mut rows = Vec::new();
     while let Some(batch) = batches.try_next().await? {

@@ -1,12 +1,18 @@
 //! DataFusion sessions over a workspace's store: for the stages, for a selection, and, read only, for people.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
+use datafusion::execution::cache::cache_manager::{
+    CacheManagerConfig, CachedFileMetadataEntry, FileMetadataCache,
+};
+use datafusion::execution::cache::default_cache::DefaultCache;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use object_store::path::Path;
 
 use super::CatalogError;
 use super::read_only::ReadOnly;
@@ -17,12 +23,37 @@ use crate::workspace::Workspace;
 /// Memory of a query before it spills to the temporary directory: 256 MiB.
 pub const QUERY_MEMORY: usize = 256 * 1024 * 1024;
 
+/// Footers of Parquet files that queries have read, for the next ones. An object never changes under its name, and size and time are compared nevertheless.
+#[derive(Clone)]
+pub struct Footers {
+    all: Arc<FileMetadataCache>,
+    bytes: usize,
+}
+
+impl Footers {
+    /// So many bytes of them at most; those that were not asked for the longest go first.
+    pub fn new(bytes: usize) -> Self {
+        let all = DefaultCache::<Path, CachedFileMetadataEntry>::new(bytes);
+        Self {
+            all: Arc::new(all),
+            bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Footers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Footers of {} bytes at most", self.bytes)
+    }
+}
+
 /// A context with the workspace's store and no tables. `partitions` is how many threads a query may use.
 ///
 /// # Errors
 /// DataFusion's, where its temporary directory cannot be made.
 pub fn context(workspace: &Workspace, partitions: usize) -> Result<SessionContext, CatalogError> {
-    let context = SessionContext::new_with_config_rt(config(partitions), runtime(QUERY_MEMORY)?);
+    let runtime = runtime(QUERY_MEMORY, None)?;
+    let context = SessionContext::new_with_config_rt(config(partitions), runtime);
     context.register_object_store(&workspace.at.root, Arc::clone(&workspace.at.store));
     Ok(context)
 }
@@ -70,9 +101,10 @@ pub fn join_by_sorting(context: &SessionContext) {
 pub(super) fn read_only(
     workspace: &Workspace,
     memory: usize,
+    footers: Option<&Footers>,
 ) -> Result<SessionContext, CatalogError> {
     let partitions = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = runtime(memory)?;
+    let runtime = runtime(memory, footers)?;
     // The local disk is there by default.
     runtime.deregister_object_store(&store::parse_url("/")?)?;
     let at = &workspace.at;
@@ -99,9 +131,15 @@ fn config(partitions: usize) -> SessionConfig {
     config
 }
 
-fn runtime(memory: usize) -> Result<Arc<RuntimeEnv>, CatalogError> {
+fn runtime(memory: usize, footers: Option<&Footers>) -> Result<Arc<RuntimeEnv>, CatalogError> {
     let pool = Arc::new(FairSpillPool::new(memory));
+    let mut caches = CacheManagerConfig::default();
+    if let Some(footers) = footers {
+        caches.file_metadata_cache = Some(Arc::clone(&footers.all));
+        caches.metadata_cache_limit = footers.bytes;
+    }
     Ok(RuntimeEnvBuilder::new()
         .with_memory_pool(pool)
+        .with_cache_manager(caches)
         .build_arc()?)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{RuntimeArgs, WorkspaceArgs};
+use super::{LogArgs, RuntimeArgs, WorkspaceArgs};
 
 /// `jobs …`
 #[derive(Debug, Subcommand)]
@@ -65,6 +65,9 @@ pub struct WorkerArgs {
     /// A file with `[worker]` and `[[schedule]]`
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    #[command(flatten)]
+    /// What is told of its work.
+    pub log: LogArgs,
 }
 
 /// `relabel`

@@ -18,6 +18,9 @@ pub struct ServeArgs {
     /// The address; port 0 takes any free one. Another address than loopback needs --tokens
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Serve Flight SQL at this address as well; port 0 takes any free one
+    #[arg(long, value_name = "ADDR")]
+    pub flight: Option<SocketAddr>,
     /// A serve.toml with limits, TLS, and what it labels with; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -36,9 +39,20 @@ pub struct ServeArgs {
     /// The ONNX Runtime library to load, rather than the one that is found [env: `ORT_DYLIB_PATH`]
     #[arg(long, value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    /// What is told of its work.
+    pub log: LogArgs,
+}
+
+/// What a process that runs for long tells of its work.
+#[derive(Debug, Args)]
+pub struct LogArgs {
     /// How the log is written
     #[arg(long, value_enum, default_value = "pretty")]
     pub log_format: LogFormat,
+    /// Send traces of requests and jobs to this OpenTelemetry collector, by OTLP over gRPC
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp: Option<String>,
 }
 
 /// `tokens …`

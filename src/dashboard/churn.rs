@@ -1,6 +1,6 @@
 //! How labels moved between two teachers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -9,6 +9,8 @@ use super::frame::{Frame, Section, link, table, teacher};
 use super::place::Between;
 use super::query::query;
 use super::{Place, View};
+use crate::catalog;
+use crate::label::whose;
 use crate::report::ReportError;
 use crate::report::query::{Query, rows};
 use crate::report::wording::{count, counted, plain, share};
@@ -19,14 +21,7 @@ const CLASSES: usize = 14;
 /// Moves that are listed.
 const MOVES: usize = 40;
 
-const LABELLERS: Query = query!("labellers.sql");
 const CHURN: Query = query!("churn.sql");
-
-#[derive(Deserialize)]
-struct Labeller {
-    teacher: String,
-    labels: u64,
-}
 
 #[derive(Deserialize)]
 struct Move {
@@ -50,7 +45,7 @@ pub(super) async fn page(
     view: &View<'_>,
     between: Option<&Between>,
 ) -> Result<String, ReportError> {
-    let labellers: Vec<Labeller> = view.rows(LABELLERS, &[]).await?;
+    let labellers = labellers(view).await?;
     let choose = Section {
         title: "Teachers",
         lead: html! { p { "Two that have labelled the same images." } },
@@ -99,42 +94,48 @@ pub(super) async fn page(
     Ok(frame.render())
 }
 
+/// The teachers that have labelled anything, by name.
+async fn labellers(view: &View<'_>) -> Result<BTreeSet<String>, ReportError> {
+    let mut all = BTreeSet::new();
+    for dataset in view.workspace.folders("datasets").await? {
+        all.extend(whose::labellers(view.workspace, &dataset).await?);
+    }
+    Ok(all)
+}
+
 /// The moves between two teachers that have labelled something.
 async fn moves(
     view: &View<'_>,
-    labellers: &[Labeller],
+    labellers: &BTreeSet<String>,
     between: &Between,
 ) -> Result<Vec<Move>, ReportError> {
-    let names: Vec<&str> = labellers.iter().map(|l| l.teacher.as_str()).collect();
+    let names: Vec<&str> = labellers.iter().map(String::as_str).collect();
     for name in [&between.before, &between.after] {
         if !names.contains(&name.as_str()) {
             let none = "nobody has labelled anything yet";
             return Err(WorkspaceError::unknown("teacher with labels", name, &names, none).into());
         }
     }
-    // A table function takes literals alone.
-    let quoted = |name: &str| format!("'{}'", name.replace('\'', "''"));
     let (file, text) = CHURN;
-    let text = text
-        .replace("$before", &quoted(&between.before))
-        .replace("$after", &quoted(&between.after));
+    let call = catalog::churn_call(&between.before, &between.after);
+    let text = text.replace("churn($before, $after)", &call);
     rows(&view.context, (file, &text), &[]).await
 }
 
-fn form(labellers: &[Labeller], between: Option<&Between>) -> Markup {
+fn form(labellers: &BTreeSet<String>, between: Option<&Between>) -> Markup {
     let select = |name: &str, title: &str, chosen: Option<&str>| {
         html! {
             label {
                 (title)
                 select name=(name) {
-                    @for l in labellers {
-                        option value=(l.teacher) selected[chosen == Some(l.teacher.as_str())] { (l.teacher) " (" (count(l.labels)) ")" }
+                    @for teacher in labellers {
+                        option value=(teacher) selected[chosen == Some(teacher)] { (teacher) }
                     }
                 }
             }
         }
     };
-    let newest = labellers.last().map(|l| l.teacher.as_str());
+    let newest = labellers.last().map(String::as_str);
     html! {
         @if labellers.len() < 2 { p.note { "There are no two teachers with labels yet." } }
         @else {

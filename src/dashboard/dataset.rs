@@ -4,8 +4,10 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::frame::{Frame, Section, link, table, teacher};
-use super::query::{Labelled, query, whose};
+use super::query::{of_whom, query};
 use super::{Place, View};
+use crate::label::whose;
+use crate::promotion;
 use crate::report::ReportError;
 use crate::report::charts;
 use crate::report::page::plot::{Around, ornament, plot};
@@ -14,29 +16,32 @@ use crate::report::query::Query;
 use crate::report::wording::{count, counted, plain, share, short};
 use crate::workspace::{WorkspaceError, check_name};
 
-/// Bins of the histogram, as `confidence.sql` has them.
+/// Bins of the histogram, as `bins.sql` has them.
 const BINS: usize = 20;
 /// Of the histogram, in pixels.
 const HEIGHT: u32 = 240;
 /// Of a class's bar.
 const BAR: u32 = 8;
 
-const CONFIDENCE: Query = query!("confidence.sql");
-const CLASSES: Query = query!("classes.sql");
+const OF_BINS: Query = query!("bins.sql");
 const REASONS: Query = query!("reasons.sql");
 
+/// Labels of a class in a bin of the confidence.
 #[derive(Deserialize)]
-struct Bin {
-    bin: usize,
-    images: u64,
-}
-
-#[derive(Deserialize)]
-struct OfClass {
+struct OfBin {
     class: u16,
     label: Option<String>,
+    bin: usize,
     images: u64,
-    mean_confidence: f64,
+    confidence_sum: f64,
+}
+
+/// The bins of a class together.
+struct OfClass<'a> {
+    class: u16,
+    label: Option<&'a str>,
+    images: u64,
+    confidence_sum: f64,
 }
 
 #[derive(Deserialize)]
@@ -52,13 +57,12 @@ pub(super) async fn page(
     wanted: Option<&str>,
 ) -> Result<String, ReportError> {
     known(view, dataset).await?;
-    let labelled = view.labelled().await?;
-    let of: Vec<&Labelled> = labelled.iter().filter(|l| l.dataset == dataset).collect();
-    let most = of
+    let of = whose::labellers(view.workspace, dataset).await?;
+    let current = promotion::current(view.workspace).await?;
+    let current = of
         .iter()
-        .max_by_key(|l| l.labels)
-        .map(|l| l.teacher.as_str());
-    let Some(shown) = wanted.or(most) else {
+        .find(|of| current.as_ref().is_some_and(|c| c.teacher == **of));
+    let Some(shown) = wanted.or(current.or(of.last()).map(String::as_str)) else {
         let frame = Frame {
             title: dataset.into(),
             above: html! { "Dataset" },
@@ -68,9 +72,9 @@ pub(super) async fn page(
         };
         return Ok(frame.render());
     };
-    let parameters = whose(dataset, shown);
-    let bins: Vec<Bin> = view.rows(CONFIDENCE, &parameters).await?;
-    let classes: Vec<OfClass> = view.rows(CLASSES, &parameters).await?;
+    let parameters = of_whom(dataset, shown);
+    let bins: Vec<OfBin> = view.rows(OF_BINS, &parameters).await?;
+    let classes = classes_of(&bins);
     let reasons: Vec<Rejected> = view.rows(REASONS, &parameters).await?;
     let labels: u64 = classes.iter().map(|c| c.images).sum();
     let rejects: u64 = reasons.iter().map(|r| r.images).sum();
@@ -119,21 +123,33 @@ async fn known(view: &View<'_>, dataset: &str) -> Result<(), ReportError> {
     Err(WorkspaceError::unknown("dataset", dataset, &names, "`understudy label` makes one").into())
 }
 
-fn choice(dataset: &str, of: &[&Labelled], shown: &str) -> Markup {
+/// The classes, largest first.
+fn classes_of(bins: &[OfBin]) -> Vec<OfClass<'_>> {
+    let mut classes: Vec<OfClass> = bins
+        .chunk_by(|a, b| a.class == b.class)
+        .map(|bins| OfClass {
+            class: bins[0].class,
+            label: bins[0].label.as_deref(),
+            images: bins.iter().map(|bin| bin.images).sum(),
+            confidence_sum: bins.iter().map(|bin| bin.confidence_sum).sum(),
+        })
+        .collect();
+    classes.sort_by_key(|class| std::cmp::Reverse(class.images));
+    classes
+}
+
+fn choice(dataset: &str, of: &[String], shown: &str) -> Markup {
     html! {
         ul.choice {
-            @for labelled in of {
-                @let place = Place::Dataset { dataset: dataset.into(), teacher: Some(labelled.teacher.clone()) };
-                li {
-                    a href=(place.link()) aria-current=[(labelled.teacher == shown).then_some("page")] { (labelled.teacher) }
-                    " " span.note { (count(labelled.labels)) }
-                }
+            @for teacher in of {
+                @let place = Place::Dataset { dataset: dataset.into(), teacher: Some(teacher.clone()) };
+                li { a href=(place.link()) aria-current=[(teacher == shown).then_some("page")] { (teacher) } }
             }
         }
     }
 }
 
-fn histogram(bins: &[Bin]) -> Result<Markup, ReportError> {
+fn histogram(bins: &[OfBin]) -> Result<Markup, ReportError> {
     let mut images = vec![0; BINS];
     for bin in bins {
         if let Some(sum) = images.get_mut(bin.bin) {
@@ -183,7 +199,7 @@ fn histogram(bins: &[Bin]) -> Result<Markup, ReportError> {
 fn balance(
     dataset: &str,
     shown: &str,
-    classes: &[OfClass],
+    classes: &[OfClass<'_>],
     labels: u64,
 ) -> Result<Markup, ReportError> {
     let longest = classes.first().map_or(0, |c| c.images);
@@ -194,7 +210,7 @@ fn balance(
             teacher: shown.into(),
             class: class.class,
         };
-        let name = match &class.label {
+        let name = match class.label {
             Some(label) => plain(label),
             None => class.class.to_string(),
         };
@@ -203,7 +219,7 @@ fn balance(
             th scope="row" { (link(&place, &name)) (ornament("bar", &bar, BAR)) }
             td.number { (count(class.images)) }
             td.number { (share(class.images, labels)) }
-            td.number { (format!("{:.3}", class.mean_confidence)) }
+            td.number { (format!("{:.3}", class.confidence_sum / class.images as f64)) }
         });
     }
     let columns = [

@@ -91,6 +91,12 @@ pub(super) fn teacher(name: &str) -> Markup {
     link(&place, name)
 }
 
+/// `2026-11-24T10:20:30.123Z` to the second, as a person reads it.
+pub(super) fn moment(time: &str) -> String {
+    let time = time.replace('T', " ");
+    time.chars().take("2026-11-24 10:20:30".len()).collect()
+}
+
 /// A table that scrolls by itself where it is wider than a phone.
 pub(super) fn table(label: &str, columns: &[(&str, bool)], rows: &[Markup]) -> Markup {
     html! {

@@ -2,18 +2,18 @@
 
 use maud::{Markup, html};
 
-use super::View;
-use super::frame::{Frame, Section, table};
+use super::frame::{Frame, Section, moment, table};
 use super::place::Place;
 use crate::jobs::{self, Job, State};
 use crate::report::ReportError;
 use crate::report::wording::{count, counted, plain};
+use crate::workspace::Workspace;
 
 /// Keeps the page as the job goes on; without it the page says how it was.
 const SCRIPT: &str = include_str!("job.js");
 
-pub(super) async fn page(view: &View<'_>, id: &str) -> Result<String, ReportError> {
-    let job = jobs::get(view.workspace, id).await?;
+pub(super) async fn page(workspace: &Workspace, id: &str) -> Result<String, ReportError> {
+    let job = jobs::get(workspace, id).await?;
     let state = job.state();
     let shown = job.view();
     let (result, error) = (shown.result, shown.error);
@@ -96,7 +96,7 @@ pub(super) fn section(all: &[Job], most: usize) -> Section {
                 th scope="row" { a href=(place.link()) { (job.file.work.kind()) } " " span.note { (job.file.id) } }
                 td.failed[job.state() == State::Failed] { (job.state().name()) }
                 td { (progress(job)) }
-                td.number { (job.file.submitted.replace('T', " ").chars().take(19).collect::<String>()) }
+                td.number { (moment(&job.file.submitted)) }
             }
         })
         .collect();

@@ -34,7 +34,7 @@ use datafusion::prelude::SessionContext;
 pub use self::console::{Answer, console};
 pub use self::frame::{failed, login};
 pub use self::place::Place;
-use crate::catalog;
+use crate::catalog::{self, Footers};
 use crate::report::{ReportError, ReportJob, TrainingReport};
 use crate::store::StorageOptions;
 use crate::workspace::Workspace;
@@ -46,59 +46,67 @@ pub struct Dashboard {
     pub workspace: Workspace,
     /// For the stores of the images.
     pub storage: StorageOptions,
+    /// What a page's queries may hold, in bytes.
+    pub memory: usize,
+    /// What they know of files from those before.
+    pub footers: Footers,
 }
 
 impl Dashboard {
-    /// The HTML of a page, made of a context with the catalog ([`catalog::open`]).
+    /// The HTML of a page.
     ///
     /// # Errors
     /// [`ReportError`]: what is asked for is not there, or the workspace cannot be read.
-    pub async fn page(
-        &self,
-        context: SessionContext,
-        place: &Place,
-    ) -> Result<String, ReportError> {
-        // Of labels of a class or a key only the rows that a filter leaves are read whole.
-        catalog::read_lazily(&context, true);
-        let view = View {
-            workspace: &self.workspace,
-            storage: &self.storage,
-            context,
-        };
+    pub async fn page(&self, place: &Place) -> Result<String, ReportError> {
+        let workspace = &self.workspace;
         match place {
-            Place::Overview => overview::page(&view).await,
+            Place::Overview => overview::page(&self.view().await?).await,
             Place::Dataset { dataset, teacher } => {
-                dataset::page(&view, dataset, teacher.as_deref()).await
+                dataset::page(&self.view().await?, dataset, teacher.as_deref()).await
             }
             Place::Class {
                 dataset,
                 teacher,
                 class,
-            } => class::page(&view, dataset, teacher, *class).await,
+            } => class::page(&self.view().await?, dataset, teacher, *class).await,
             Place::Rejects {
                 dataset,
                 teacher,
                 reason,
-            } => rejects::page(&view, dataset, teacher, reason).await,
-            Place::Job { job } => job::page(&view, job).await,
-            Place::Teacher { teacher } => teacher::page(&view, teacher).await,
-            Place::Churn { between } => churn::page(&view, between.as_ref()).await,
-            Place::Moved { between, from, to } => moved::page(&view, between, from, to).await,
+            } => rejects::page(&self.view().await?, dataset, teacher, reason).await,
+            Place::Churn { between } => churn::page(&self.view().await?, between.as_ref()).await,
+            Place::Moved { between, from, to } => {
+                moved::page(&self.view().await?, between, from, to).await
+            }
+            Place::Job { job } => job::page(workspace, job).await,
+            Place::Teacher { teacher } => teacher::page(workspace, teacher).await,
             Place::Selection { selection } => {
                 let job = ReportJob {
                     selection: selection.clone(),
                     classes: Vec::new(),
                     storage: self.storage.clone(),
                 };
-                Ok(job.run(&self.workspace).await?.html)
+                Ok(job.run(workspace).await?.html)
             }
             Place::Training { training } => {
                 let report = TrainingReport {
                     training: training.clone(),
                 };
-                Ok(report.run(&self.workspace).await?.html)
+                Ok(report.run(workspace).await?.html)
             }
         }
+    }
+
+    /// For the pages that ask the catalog; the others need none, or open it themselves.
+    async fn view(&self) -> Result<View<'_>, ReportError> {
+        let context = catalog::open_again(&self.workspace, self.memory, &self.footers).await?;
+        // Of labels of a class or a key only the rows that a filter leaves are read whole.
+        catalog::read_lazily(&context, true);
+        Ok(View {
+            workspace: &self.workspace,
+            storage: &self.storage,
+            context,
+        })
     }
 }
 

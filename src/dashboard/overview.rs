@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::frame::{Frame, Section, link, table, teacher};
-use super::query::{Labelled, query};
+use super::frame::{Frame, Section, link, moment, table, teacher};
+use super::query::query;
 use super::{Place, View, job};
 use crate::jobs;
 use crate::manifest;
@@ -16,12 +16,22 @@ use crate::report::query::Query;
 use crate::report::wording::{count, counted, per_cent, plain, share};
 use crate::teacher as teachers;
 
+const LABELS: Query = query!("labels.sql");
 const RUNS: Query = query!("runs.sql");
 const SELECTIONS: Query = query!("selections.sql");
 const TRAININGS: Query = query!("trainings.sql");
 
 /// Jobs that are listed.
 const JOBS: usize = 10;
+
+/// A teacher's labels of a dataset.
+#[derive(Deserialize)]
+struct Labelled {
+    dataset: String,
+    teacher: String,
+    labels: u64,
+    confidence: f64,
+}
 
 #[derive(Deserialize)]
 struct Run {
@@ -56,15 +66,11 @@ struct Taught {
 
 pub(super) async fn page(view: &View<'_>) -> Result<String, ReportError> {
     let history = promotion::history(view.workspace).await?;
-    let labelled = view.labelled().await?;
+    let labelled: Vec<Labelled> = view.rows(LABELS, &[]).await?;
     let mut images = BTreeMap::new();
     for dataset in view.workspace.folders("datasets").await? {
         let generations = manifest::generations(view.workspace, &dataset).await?;
-        let newest = generations.last();
-        images.insert(
-            dataset,
-            newest.map_or(0, |g| g.new + g.changed + g.unchanged),
-        );
+        images.insert(dataset, manifest::images(&generations));
     }
     let known = teachers::list(view.workspace).await?;
     let runs: Vec<Run> = view.rows(RUNS, &[]).await?;
@@ -305,10 +311,4 @@ fn or(empty: bool, sentence: &str, table: impl FnOnce() -> Markup) -> Markup {
     } else {
         table()
     }
-}
-
-/// `2026-11-24T10:20:30.123Z` to the second, as a person reads it.
-fn moment(time: &str) -> String {
-    let time = time.replace('T', " ");
-    time.chars().take("2026-11-24 10:20:30".len()).collect()
 }

@@ -1,7 +1,6 @@
-//! The queries of `pipelines/dashboard/`, and the rows of those that several pages ask for.
+//! The queries of `pipelines/dashboard/`, and what several pages ask.
 
 use datafusion::common::ScalarValue;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::View;
@@ -19,17 +18,6 @@ macro_rules! query {
 }
 pub(super) use query;
 
-const LABELS: Query = query!("labels.sql");
-
-/// A teacher's labels of a dataset.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Labelled {
-    pub(super) dataset: String,
-    pub(super) teacher: String,
-    pub(super) labels: u64,
-    pub(super) confidence: f64,
-}
-
 impl View<'_> {
     /// The rows of a query.
     pub(super) async fn rows<T: DeserializeOwned>(
@@ -39,15 +27,10 @@ impl View<'_> {
     ) -> Result<Vec<T>, ReportError> {
         rows(&self.context, query, parameters).await
     }
-
-    /// All labels, by dataset and teacher.
-    pub(super) async fn labelled(&self) -> Result<Vec<Labelled>, ReportError> {
-        self.rows(LABELS, &[]).await
-    }
 }
 
 /// The parameters that say whose labels are meant.
-pub(super) fn whose(dataset: &str, teacher: &str) -> [Parameter; 2] {
+pub(super) fn of_whom(dataset: &str, teacher: &str) -> [Parameter; 2] {
     [
         ("dataset", ScalarValue::from(dataset)),
         ("teacher", ScalarValue::from(teacher)),

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::frame::{Frame, Section, link, table, teacher};
-use super::query::{query, whose};
+use super::query::{of_whom, query};
 use super::{Place, View};
 use crate::report::ReportError;
 use crate::report::query::Query;
@@ -30,7 +30,7 @@ pub(super) async fn page(
     shown: &str,
     reason: &str,
 ) -> Result<String, ReportError> {
-    let [of_dataset, of_teacher] = whose(dataset, shown);
+    let [of_dataset, of_teacher] = of_whom(dataset, shown);
     let parameters = [
         of_dataset,
         of_teacher,

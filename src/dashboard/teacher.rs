@@ -2,13 +2,13 @@
 
 use maud::html;
 
-use super::View;
 use super::frame::{Frame, Section};
 use crate::lineage::{self, Lineage, LineageError, Meant};
 use crate::report::ReportError;
+use crate::workspace::Workspace;
 
-pub(super) async fn page(view: &View<'_>, name: &str) -> Result<String, ReportError> {
-    let lineage = lineage::lineage(view.workspace, name, Some(Meant::Teacher)).await?;
+pub(super) async fn page(workspace: &Workspace, name: &str) -> Result<String, ReportError> {
+    let lineage = lineage::lineage(workspace, name, Some(Meant::Teacher)).await?;
     let table = lineage::table(&lineage);
     let Lineage::Teacher(of) = lineage else {
         return Err(LineageError::Unknown { name: name.into() }.into());

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::EvaluateError;
 use crate::error::Error;
+use crate::hex::hex;
 use crate::runtime::{Device, Runtime};
 use crate::store::{self, StorageOptions};
-use crate::teacher::config::hex;
 use crate::teacher::model::{OrtClassifier, trial};
 use crate::teacher::{self, TeacherConfig, TeacherError, TeacherRef};
 use crate::workspace::Workspace;

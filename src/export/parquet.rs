@@ -19,7 +19,7 @@ use parquet::schema::types::ColumnPath;
 use serde_json::json;
 
 use super::fetch::Sample;
-use crate::teacher::config::hex;
+use crate::hex::hex;
 
 /// Samples that become columns at a time, and the bytes of images after which there are enough of them. Fixed, since they shape the file.
 const AT_A_TIME: usize = 64;

@@ -9,12 +9,12 @@ use super::merge::Places;
 use crate::catalog::images;
 use crate::dataset::{self, Dataset};
 use crate::error::nearest;
+use crate::hex::hex;
 use crate::label::whose;
 use crate::manifest;
 use crate::select::report::{self, SelectionFile};
 use crate::source::Source;
 use crate::store::{StorageOptions, StoreError};
-use crate::teacher::config::hex;
 use crate::workspace::{Workspace, WorkspaceError};
 
 /// A selection, and what the workspace knows of it.

@@ -11,8 +11,8 @@ use super::index::{ShardRecord, ShardReport};
 use super::progress::Progress;
 use super::rows::Row;
 use super::{ExportError, ExportFormat, parquet, webdataset};
+use crate::hex::hex;
 use crate::store::Created;
-use crate::teacher::config::hex;
 use crate::workspace::{Workspace, to_json};
 
 /// What writes shards.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tar::{Builder, EntryType, Header};
 
 use super::fetch::Sample;
-use crate::teacher::config::hex;
+use crate::hex::hex;
 
 /// A tar's block in bytes.
 const BLOCK: usize = 512;

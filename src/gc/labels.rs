@@ -11,7 +11,6 @@ use crate::label::folder;
 use crate::promotion;
 use crate::relabel::{churns, labelled_by, stale};
 use crate::select::report::SelectionFile;
-use crate::select::report::folder as selection_folder;
 use crate::teacher::NOISED;
 
 pub(super) async fn find(look: &Look<'_>, keep_promotions: usize) -> Result<Vec<Item>, Error> {
@@ -75,13 +74,8 @@ async fn of_teacher(look: &Look<'_>, place: &str) -> Result<Vec<Item>, Error> {
 
 /// Datasets and teachers whose labels a selection was made of: by either of its teachers, noised or not.
 async fn used(look: &Look<'_>) -> Result<HashSet<(String, String)>, Error> {
-    let workspace = look.workspace;
     let mut used = HashSet::new();
-    for id in workspace.folders("selections").await? {
-        let file = format!("{}/selection.json", selection_folder(&id));
-        let Some(file) = workspace.find_json::<SelectionFile>(&file).await? else {
-            continue;
-        };
+    for file in SelectionFile::list(look.workspace).await? {
         let Some(dataset) = file.input.dataset else {
             continue;
         };

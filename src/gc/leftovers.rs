@@ -1,6 +1,6 @@
 //! Objects whose commit was never put, and what nobody reads any more.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Item, Look, Reason, item};
 use crate::error::Error;
@@ -90,22 +90,19 @@ async fn of_manifest(look: &Look<'_>, dataset: &str) -> Result<Vec<Item>, Error>
 
 /// Entries of the journals of jobs that have ended, but for the last.
 async fn of_jobs(look: &Look<'_>) -> Result<Vec<Item>, Error> {
-    let ended: HashSet<(String, String)> = jobs::list(look.workspace)
+    let ended: HashMap<String, u32> = jobs::list(look.workspace)
         .await?
         .into_iter()
         .filter(|job| job.state().is_final())
-        .map(|job| (job.file.id.clone(), format!("{:06}.json", job.number())))
+        .map(|job| (job.file.id.clone(), job.number()))
         .collect();
-    let is_entry = |file: &str| file.trim_end_matches(".json").parse::<u32>().is_ok();
     let mut items = Vec::new();
     for (name, object) in look.below("jobs").await? {
-        let Some((id, file)) = name.split_once('/') else {
-            continue;
-        };
-        let last = ended.iter().find(|(ended, _)| ended == id);
-        if last.is_some_and(|(_, last)| is_entry(file) && file < last.as_str())
-            && look.is_old(&object)
-        {
+        let earlier = name.split_once('/').is_some_and(|(id, file)| {
+            let (last, entry) = (ended.get(id), jobs::number_of(file));
+            last.zip(entry).is_some_and(|(last, entry)| entry < *last)
+        });
+        if earlier && look.is_old(&object) {
             items.push(item("jobs", &name, &object, Reason::Journal));
         }
     }

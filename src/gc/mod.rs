@@ -17,6 +17,7 @@ use object_store::ObjectMeta;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::store;
 use crate::workspace::{Workspace, WorkspaceError};
 
 /// Former teachers whose labels stay, by their promotions: one may be rolled back to without labelling again.
@@ -126,8 +127,8 @@ impl Look<'_> {
 
     /// The objects below a place, by name, with what their names are there.
     async fn below(&self, place: &str) -> Result<Vec<(String, ObjectMeta)>, WorkspaceError> {
-        let objects = crate::relabel::objects(self.workspace, place).await?;
         let root = self.workspace.path(place);
+        let objects = store::objects(&self.workspace.at, &root).await?;
         let name = |object: &ObjectMeta| {
             let parts = object.location.prefix_match(&root)?;
             Some(

@@ -20,6 +20,10 @@ const DEFAULT_LEASE_S: f64 = 20.0;
 const DEFAULT_POLL_S: f64 = 2.0;
 /// Seconds that a job has at a shutdown to finish its shards or to make a checkpoint.
 const DEFAULT_GRACE_S: f64 = 30.0;
+/// A machine may be taken away a few times in a row before a job gets any further.
+const DEFAULT_LOSSES: u32 = 5;
+/// Bytes of memory below which no job can begin: the executable and a model.
+const LEAST_MEMORY: u64 = 64 * 1024 * 1024;
 
 /// `[worker]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -35,6 +39,10 @@ pub struct WorkerConfig {
     pub poll_s: f64,
     /// Seconds that a job has at a shutdown.
     pub grace_s: f64,
+    /// Bytes of memory that a job's processes may hold together; 0 for as much as there is.
+    pub memory: u64,
+    /// How often in a row a job's worker may be gone without having got any further, until the job is given up: it may be what ends them.
+    pub losses: u32,
     /// Whether what is stale is labelled again after a promotion.
     pub relabel: bool,
     /// Whether the images that came last are labelled first then.
@@ -59,6 +67,8 @@ impl Default for WorkerConfig {
             lease_s: DEFAULT_LEASE_S,
             poll_s: DEFAULT_POLL_S,
             grace_s: DEFAULT_GRACE_S,
+            memory: 0,
+            losses: DEFAULT_LOSSES,
             relabel: true,
             newest_first: false,
             device: Device::Auto,
@@ -94,6 +104,18 @@ impl WorkerConfig {
             "worker.poll_s",
             self.poll_s,
             "use 0.1 to 5 seconds",
+        )?;
+        check(
+            self.memory == 0 || self.memory >= LEAST_MEMORY,
+            "worker.memory",
+            self.memory,
+            "use 67108864 bytes (64 MiB) or more, or 0 for no limit",
+        )?;
+        check(
+            (1..=1000).contains(&self.losses),
+            "worker.losses",
+            self.losses,
+            "use 1 to 1000",
         )?;
         check(
             (0.0..=3600.0).contains(&self.grace_s),

@@ -3,20 +3,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 
 use super::record::{CancelFile, Entry, Event, Job, JobFile};
 use super::{JobError, Submission};
+use crate::hex::hex;
 use crate::runs;
 use crate::store::Created;
-use crate::teacher::config::hex;
-use crate::workspace::{Workspace, WorkspaceError, check_name, to_json};
+use crate::workspace::{Workspace, WorkspaceError, check_name, side_by_side, to_json};
 
 /// Where jobs lie in the workspace.
 pub(super) const FOLDER: &str = "jobs";
-/// Jobs that are read side by side.
-const READS: usize = 16;
 /// How often who wants to cancel a job looks again because its journal went on meanwhile.
 const TRIES: u32 = 10;
 /// Characters of a key.
@@ -32,8 +29,8 @@ pub(super) fn place(id: &str, number: u32) -> String {
     format!("{}/{number:06}.json", folder(id))
 }
 
-/// The number of an entry, by its name.
-pub(super) fn number(name: &str) -> Option<u32> {
+/// The number of an entry of a journal, by its file's name; none of other files.
+pub(crate) fn number_of(name: &str) -> Option<u32> {
     let stem = name.strip_suffix(".json")?;
     // Not `job`, not `cancel`.
     stem.parse().ok()
@@ -118,7 +115,7 @@ pub(super) async fn find(workspace: &Workspace, id: &str) -> Result<Option<Job>,
     loop {
         let names = workspace.names(&folder(id)).await?;
         let cancel = names.iter().any(|name| name == "cancel.json");
-        let last = match names.iter().filter_map(|name| number(name)).max() {
+        let last = match names.iter().filter_map(|name| number_of(name)).max() {
             None => None,
             Some(highest) => {
                 let entry = workspace.find_json::<Entry>(&place(id, highest)).await?;
@@ -144,11 +141,8 @@ pub async fn list(workspace: &Workspace) -> Result<Vec<Job>, JobError> {
 
 /// The jobs of these ids, in the order in which they were submitted.
 pub(super) async fn some(workspace: &Workspace, ids: Vec<String>) -> Result<Vec<Job>, JobError> {
-    let found: Vec<Option<Job>> = stream::iter(ids)
-        .map(|id| async move { find(workspace, &id).await })
-        .buffered(READS)
-        .try_collect()
-        .await?;
+    let read = |id: String| async move { find(workspace, &id).await };
+    let found: Vec<Option<Job>> = side_by_side(ids, read).await?;
     let mut jobs: Vec<Job> = found.into_iter().flatten().collect();
     jobs.sort_by(|a, b| {
         let key = |job: &Job| (job.file.submitted.clone(), job.file.id.clone());
@@ -189,6 +183,8 @@ pub async fn cancel(workspace: &Workspace, id: &str, by: Option<String>) -> Resu
             term: job.number() + 1,
             length_s: 0.0,
             attempt: last.map_or(0, |e| e.attempt),
+            lost: last.map_or(0, |e| e.lost),
+            since: last.map_or(0, |e| e.since),
             started: last.and_then(|e| e.started.clone()),
             at: runs::now(),
             progress: last.and_then(|e| e.progress.clone()),

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::journal::{host, number, place, unique};
+use super::journal::{host, number_of, place, unique};
 use super::record::{Entry, Event, Failure, Job, JobProgress};
 use super::{JobError, State, journal};
 use crate::fence::{Fence, clock};
@@ -78,6 +78,14 @@ impl Lease {
         let until = end(length);
         let before = job.last.as_ref();
         let number = job.number() + 1;
+        let since = before
+            .and_then(|e| e.progress.as_ref())
+            .map_or(0, |p| p.done);
+        let lost = match before {
+            Some(e) if e.event == Event::Lease && since > e.since => 1,
+            Some(e) if e.event == Event::Lease => e.lost + 1,
+            _ => 0,
+        };
         let entry = Entry {
             number,
             event: Event::Lease,
@@ -85,6 +93,8 @@ impl Lease {
             term: number,
             length_s: length.as_secs_f64(),
             attempt: before.map_or(0, |e| e.attempt) + 1,
+            lost,
+            since,
             started: before
                 .and_then(|e| e.started.clone())
                 .or_else(|| Some(runs::now())),
@@ -113,7 +123,7 @@ impl Lease {
             return Ok(false);
         }
         let names = self.workspace.names(&journal::folder(id)).await?;
-        let highest = names.iter().filter_map(|name| number(name)).max();
+        let highest = names.iter().filter_map(|name| number_of(name)).max();
         Ok(highest == Some(entry.number))
     }
 
@@ -168,6 +178,11 @@ impl Lease {
             at: runs::now(),
             ..self.last.clone()
         }
+    }
+
+    /// How often in a row those that held the job before were gone without having got any further.
+    pub fn lost(&self) -> u32 {
+        self.last.lost
     }
 
     /// Whether somebody wants the job cancelled.
@@ -309,6 +324,36 @@ mod tests {
         assert!(!watch.is_free(&renewed));
         tokio::time::sleep(length * 2).await;
         assert!(watch.is_free(&renewed));
+    }
+
+    #[tokio::test]
+    async fn holders_that_are_lost_are_counted_until_one_gets_further_or_gives_it_back() {
+        let w = workspace().await;
+        let (job, _) = submit(&w, relabel("d", None)).await.unwrap();
+        let id = job.file.id.clone();
+        let take = async || {
+            let seen = get(&w, &id).await.unwrap();
+            Lease::take(&w, seen, LONG).await.unwrap().unwrap()
+        };
+        for lost in 0..3 {
+            assert_eq!(take().await.lost(), lost);
+        }
+        let progress = |done| JobProgress {
+            unit: "images".into(),
+            done,
+            total: 9,
+        };
+        let mut further = take().await;
+        assert!(further.renew(Some(progress(4))).await.unwrap());
+        assert_eq!(take().await.lost(), 1);
+        let mut back = take().await;
+        assert_eq!(back.lost(), 2);
+        // No further than where it began.
+        assert!(back.renew(Some(progress(4))).await.unwrap());
+        let back = take().await;
+        assert_eq!(back.lost(), 3);
+        assert!(back.end(&End::Released).await.unwrap());
+        assert_eq!(take().await.lost(), 0);
     }
 
     #[tokio::test]

@@ -28,6 +28,7 @@ mod worker;
 
 pub use self::config::{JobsConfig, WorkerConfig};
 pub use self::error::JobError;
+pub(crate) use self::journal::number_of;
 pub use self::journal::{cancel, get, list, submit};
 pub use self::lease::{End, Lease, MARGIN, Watch};
 pub use self::record::{

@@ -92,6 +92,11 @@ impl Running {
         lock(&self.said).progress.clone()
     }
 
+    /// Bytes of memory that it and its own children hold.
+    pub(super) fn memory(&self) -> u64 {
+        held(self.child.id())
+    }
+
     /// Lets it stop in good order.
     pub(super) fn stop(&self) {
         self.lifeline.iter().for_each(Lifeline::stop);
@@ -141,6 +146,29 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Bytes in memory of a process and of those that it started, as far as the system tells; nothing where it has ended.
+fn held(process: u32) -> u64 {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{process}/{file}"));
+    // A line such as `VmRSS:     1234 kB`.
+    let status = read("status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    // Each thread's children.
+    let threads = std::fs::read_dir(format!("/proc/{process}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let children: u64 = threads
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|ids| {
+            ids.split_whitespace()
+                .map(str::parse::<u32>)
+                .collect::<Vec<_>>()
+        })
+        .flatten()
+        .map(held)
+        .sum();
+    kib.unwrap_or(0) * 1024 + children
 }
 
 fn lock(said: &Mutex<Said>) -> std::sync::MutexGuard<'_, Said> {

@@ -85,6 +85,12 @@ pub struct Entry {
     pub length_s: f64,
     /// How often it was begun.
     pub attempt: u32,
+    /// How often in a row its holders were gone without having got any further.
+    #[serde(default)]
+    pub lost: u32,
+    /// How far it was when the holder took it, as `done` of `progress`.
+    #[serde(default)]
+    pub since: u64,
     /// When it was begun first; by the clock of who wrote it, as `at`. Nothing depends on either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,

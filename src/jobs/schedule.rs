@@ -27,6 +27,13 @@ struct Since {
     since: DateTime<Utc>,
 }
 
+/// What a worker knows of a schedule already: it asks the workspace once a due time, not at each look.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    since: Option<DateTime<Utc>>,
+    submitted: Option<DateTime<Utc>>,
+}
+
 impl Schedule {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         check_name("schedule", &self.name).map_err(|e| ConfigError::Value {
@@ -87,20 +94,44 @@ impl Schedule {
         &self,
         workspace: &Workspace,
         now: DateTime<Utc>,
+        seen: &mut Seen,
     ) -> Result<Option<String>, JobError> {
-        let place = format!("schedules/{}/since.json", self.name);
-        let seen: Option<Since> = workspace.find_json(&place).await?;
-        let Since { since } = if let Some(since) = seen {
-            since
-        } else {
-            let first = Since { since: now };
-            workspace.create(&place, to_json(&first)).await?;
-            // Another one may have been first.
-            workspace.read_json(&place).await?
+        let since = match seen.since {
+            Some(since) => since,
+            None => self.since(workspace, now).await?,
         };
-        let Some(due) = self.due(since, now)? else {
+        seen.since = Some(since);
+        let due = self.due(since, now)?;
+        let Some(due) = due.filter(|due| seen.submitted != Some(*due)) else {
             return Ok(None);
         };
+        let id = self.submit_due(workspace, due).await?;
+        seen.submitted = Some(due);
+        Ok(id)
+    }
+
+    /// When it was seen first, by whichever worker.
+    async fn since(
+        &self,
+        workspace: &Workspace,
+        now: DateTime<Utc>,
+    ) -> Result<DateTime<Utc>, JobError> {
+        let place = format!("schedules/{}/since.json", self.name);
+        if let Some(Since { since }) = workspace.find_json(&place).await? {
+            return Ok(since);
+        }
+        let first = Since { since: now };
+        workspace.create(&place, to_json(&first)).await?;
+        // Another one may have been first.
+        let Since { since } = workspace.read_json(&place).await?;
+        Ok(since)
+    }
+
+    async fn submit_due(
+        &self,
+        workspace: &Workspace,
+        due: DateTime<Utc>,
+    ) -> Result<Option<String>, JobError> {
         let due = due.to_rfc3339_opts(SecondsFormat::Secs, true);
         let submission = Submission {
             work: self.job.clone(),
@@ -159,7 +190,8 @@ mod tests {
         let opened = store::open("memory:///w", &StorageOptions::default()).unwrap();
         let (w, _) = Workspace::init_at(opened).await.unwrap();
         let hourly = schedule("0 * * * *");
-        let submit = |now: &'static str| hourly.submit(&w, at(now));
+        // Each time another worker, which knows nothing yet.
+        let submit = async |now: &str| hourly.submit(&w, at(now), &mut Seen::default()).await;
         assert_eq!(submit("2026-05-01T12:30:00Z").await.unwrap(), None);
         let (a, b) = tokio::join!(
             submit("2026-05-01T13:00:01Z"),
@@ -176,6 +208,16 @@ mod tests {
             .filter_map(|j| j.file.key)
             .collect();
         assert_eq!(keys.len(), 2);
+        // One that knows that it is submitted asks no more, even where nothing is there.
+        let mut seen = Seen::default();
+        let again = hourly.submit(&w, at("2026-05-01T17:20:00Z"), &mut seen);
+        assert_eq!(again.await.unwrap(), None);
+        let opened = store::open("memory:///empty", &StorageOptions::default()).unwrap();
+        let (empty, _) = Workspace::init_at(opened).await.unwrap();
+        let again = hourly.submit(&empty, at("2026-05-01T17:21:00Z"), &mut seen);
+        assert_eq!(again.await.unwrap(), None);
+        let next = hourly.submit(&empty, at("2026-05-01T18:00:00Z"), &mut seen);
+        assert!(next.await.unwrap().is_some());
         assert!(keys.contains(&"schedule/n/2026-05-01T17:00:00Z".to_owned()));
     }
 }

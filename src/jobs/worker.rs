@@ -7,25 +7,26 @@ use std::time::Duration;
 use chrono::Utc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::command::{Here, command};
 use super::journal::{self, FOLDER};
 use super::lease::{End, Lease, Watch};
 use super::process::{Ended, Running};
 use super::record::{Failure, Job};
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Seen};
 use super::{JobError, WorkerConfig, promoted};
 use crate::child;
-use crate::error::Error;
+use crate::error::{Error, INTERRUPTED};
 use crate::store::StorageOptions;
 use crate::workspace::Workspace;
 
 /// Renewals within a lease's length: three may fail before its holder stops.
 const RENEWALS: u32 = 4;
+/// How often is looked how much memory a job holds, where that is limited.
+const LOOK_AT_MEMORY: Duration = Duration::from_millis(500);
 /// Seconds between two tries to write down how a job ended, where the store fails.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The exit code of a command that stopped in good order.
-const INTERRUPTED: i32 = 130;
 
 /// Works on the jobs of a workspace.
 #[derive(Debug, Clone)]
@@ -52,6 +53,7 @@ struct Doing {
     watch: Watch,
     /// Jobs that are at their end: they are not read again.
     ended: HashSet<String>,
+    schedules: Vec<Seen>,
     follower: promoted::Follower,
     shutdown: watch::Receiver<bool>,
 }
@@ -85,6 +87,7 @@ impl Worker {
             ids: HashMap::new(),
             watch: Watch::default(),
             ended: HashSet::new(),
+            schedules: self.schedules.iter().map(|_| Seen::default()).collect(),
             follower: promoted::Follower::default(),
             shutdown: stopped,
         };
@@ -105,8 +108,9 @@ impl Worker {
 
     /// One look at the workspace: what is due, who was promoted, which jobs are free.
     async fn look(&self, doing: &mut Doing) -> Result<(), JobError> {
-        for schedule in &self.schedules {
-            if let Some(id) = schedule.submit(&self.workspace, Utc::now()).await? {
+        for (schedule, seen) in self.schedules.iter().zip(&mut doing.schedules) {
+            let submitted = schedule.submit(&self.workspace, Utc::now(), seen);
+            if let Some(id) = submitted.await? {
                 tracing::info!("schedule {}: submitted {id}", schedule.name);
             }
         }
@@ -150,10 +154,17 @@ impl Worker {
         let id = lease.job.file.id.clone();
         doing.ids.insert(id.clone(), trains);
         let (worker, shutdown) = (self.clone(), doing.shutdown.clone());
-        doing.running.spawn(async move {
+        let span = tracing::info_span!(
+            "job",
+            "otel.name" = format!("job {}", lease.job.file.work.kind()),
+            "job.id" = id,
+            "job.outcome" = tracing::field::Empty,
+        );
+        let work = async move {
             worker.work(lease, shutdown).await;
             id
-        });
+        };
+        doing.running.spawn(work.instrument(span));
         Ok(())
     }
 
@@ -171,6 +182,7 @@ impl Worker {
             End::Cancelled => "cancelled".into(),
             End::Failed(failure) => format!("failed: {}", failure.message),
         };
+        tracing::Span::current().record("job.outcome", words.as_str());
         loop {
             match lease.end(&end).await {
                 Ok(true) => return tracing::info!("{id} ({kind}): {words}"),
@@ -189,6 +201,18 @@ impl Worker {
         // Who cancels looks at the journal after this lease was written there, or wrote its wish before.
         if lease.is_cancelled().await.unwrap_or(false) {
             return Some(End::Cancelled);
+        }
+        if lease.lost() >= self.config.losses {
+            return Some(End::Failed(Failure {
+                message: format!(
+                    "{} workers in a row were gone before it got any further",
+                    lease.lost()
+                ),
+                hint: Some(
+                    "their logs, or their machines', may say whether it was what ended them, such as by too much memory; submitted anew it goes on where it was".into(),
+                ),
+                code: None,
+            }));
         }
         let here = Here {
             workspace: &self.url,
@@ -219,6 +243,9 @@ impl Worker {
                 std::future::pending::<()>().await;
             }
         });
+        let mut look = tokio::time::interval(LOOK_AT_MEMORY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let most = Some(self.config.memory).filter(|most| *most > 0);
         let (mut stopping, mut deadline) = (false, std::pin::pin!(tokio::time::sleep(grace)));
         loop {
             tokio::select! {
@@ -243,6 +270,13 @@ impl Worker {
                     }
                     Err(e) => tracing::warn!("{}: cannot renew its lease yet: {e}", fence.job()),
                 },
+                _ = look.tick(), if most.is_some() => {
+                    let held = running.memory();
+                    if let Some(most) = most.filter(|most| held > *most) {
+                        let _ = running.end().await;
+                        return Some(too_much(held, most));
+                    }
+                }
                 () = &mut given_up, if !stopping => {
                     stopping = true;
                     running.stop();
@@ -275,21 +309,31 @@ async fn renewed(lease: &mut Lease, running: &Running) -> Result<Kept, JobError>
     })
 }
 
+fn too_much(held: u64, most: u64) -> End {
+    End::Failed(Failure {
+        message: format!("it held {held} bytes of memory, of the {most} that a job may"),
+        hint: Some(
+            "the worker's `memory` is the limit; a smaller batch, or fewer threads, need less"
+                .into(),
+        ),
+        code: None,
+    })
+}
+
 fn came_to(ended: Ended) -> End {
     match ended.status.code() {
         Some(0) => End::Done(ended.result),
         // In good order before its end, because this worker or a terminal said so: it goes on from there.
-        Some(INTERRUPTED) => End::Released,
+        Some(code) if code == i32::from(INTERRUPTED) => End::Released,
         _ => End::Failed(ended.failure),
     }
 }
 
 impl Doing {
     fn forget(&mut self, ended: Option<String>) {
-        match ended {
-            Some(id) => self.ids.remove(&id).map(drop),
-            // A task that panicked took its job's id with it: its lease ends by itself.
-            None => None,
-        };
+        // A task that panicked took its job's id with it: its lease ends by itself.
+        if let Some(id) = ended {
+            self.ids.remove(&id);
+        }
     }
 }

@@ -28,261 +28,35 @@ pub mod soft_label;
 pub mod whose;
 pub mod work;
 
+mod error;
 pub(crate) mod format;
 mod jpeg;
+mod settings;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use datafusion::error::DataFusionError;
 use futures::{StreamExt, TryStreamExt, stream};
-use serde::{Deserialize, Serialize};
+
+pub use self::error::LabelError;
+pub use self::settings::LabelSettings;
 
 use self::commit::{LabelsObject, ObjectWriter, Row, Storage};
-use self::decode::DecodeConfig;
 use self::fetch::Fetcher;
-use self::fingerprint::GRADIENT_HASH;
 use self::infer::{Classifier, Outcome, Workers};
-use self::noise::NoiseSettings;
 use self::progress::{Progress, Timings};
 use crate::config::{Config, DEFAULT_CPU_BATCH, DEFAULT_CUDA_BATCH, LabelConfig};
-use crate::runtime::{Device, Runtime, RuntimeError};
-use crate::schema::Encoding;
+use crate::runtime::{Device, Runtime};
 use crate::source::{ImageRef, Source};
 use crate::store::Created;
 use crate::teacher::model::OrtClassifier;
-use crate::teacher::{Teacher, TeacherConfig, TeacherError};
-use crate::workspace::{Workspace, WorkspaceError, to_json};
+use crate::teacher::{Teacher, TeacherConfig};
+use crate::workspace::{Workspace, WorkspaceError};
 
 /// Shards that are worked on side by side: the next one's images arrive while the last one's batches are finished.
 pub const SHARDS_IN_FLIGHT: usize = 2;
-
-/// What can go wrong with the label stage as a whole. What goes wrong with one image is a [`infer::Reject`].
-#[derive(Debug, thiserror::Error)]
-pub enum LabelError {
-    /// The store refused the credentials in the middle of the run.
-    #[error("the store refused the credentials for `{key}`: {detail}")]
-    Credentials {
-        /// The image.
-        key: String,
-        /// The store's words.
-        detail: String,
-    },
-    /// These labels were begun with other settings.
-    #[error("dataset `{dataset}` was labelled by `{teacher}` with {key} = {found}, not {wanted}")]
-    OtherSettings {
-        /// The dataset.
-        dataset: String,
-        /// NAME@VERSION.
-        teacher: String,
-        /// The setting that differs.
-        key: String,
-        /// What the labels have.
-        found: String,
-        /// What was asked for now.
-        wanted: String,
-    },
-    /// ONNX Runtime.
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    /// The teacher.
-    #[error(transparent)]
-    Teacher(#[from] TeacherError),
-    /// The selection is another dataset's.
-    #[error("selection `{selection}` is of dataset `{of}`, not `{typed}`")]
-    OtherDataset {
-        /// The selection.
-        selection: String,
-        /// Its dataset.
-        of: String,
-        /// The dataset as typed.
-        typed: String,
-    },
-    /// Images of a selection that other labels, begun before, are to have.
-    #[error(
-        "{images} images of selection `{selection}` are not labelled by {teacher} yet: they belong to its labels of {others}, which are not finished"
-    )]
-    Unfinished {
-        /// The selection.
-        selection: String,
-        /// NAME@VERSION.
-        teacher: String,
-        /// How many.
-        images: u64,
-        /// Whose they are.
-        others: String,
-        /// The flags that finish them.
-        finish: String,
-    },
-    /// An object cannot be encoded.
-    #[error("cannot encode `{object}`: {source}")]
-    Encode {
-        /// The object.
-        object: LabelsObject,
-        /// Parquet's words.
-        source: parquet::errors::ParquetError,
-    },
-    /// Fewer or more outcomes than rows: nothing is committed, since labels could stand beside the wrong keys.
-    #[error(
-        "`{object}` has {rows} outcomes for {expected} images; this is a defect, please report it"
-    )]
-    Shifted {
-        /// The object.
-        object: LabelsObject,
-        /// Outcomes.
-        rows: u64,
-        /// Images.
-        expected: u64,
-    },
-    /// The plan.
-    #[error("cannot run the label plan: {0}")]
-    Plan(#[source] DataFusionError),
-    /// The manifest's rows.
-    #[error(transparent)]
-    Manifest(#[from] crate::manifest::ManifestError),
-    /// The workspace.
-    #[error(transparent)]
-    Workspace(#[from] WorkspaceError),
-}
-
-impl From<DataFusionError> for LabelError {
-    /// The plan carries the stage's own errors as external ones: they come out as what they were.
-    fn from(error: DataFusionError) -> Self {
-        match error {
-            DataFusionError::External(inner) => match inner.downcast::<Self>() {
-                Ok(own) => *own,
-                Err(other) => Self::Plan(DataFusionError::External(other)),
-            },
-            DataFusionError::Context(_, inner) => Self::from(*inner),
-            other => Self::Plan(other),
-        }
-    }
-}
-
-impl LabelError {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Credentials { .. } => Some("what was committed stays; renew the credentials and run the same command again".into()),
-            Self::OtherSettings { key, .. } if key == "noise" => Some("use the noise file of the labels that are there, or give this one another name: it is part of the teacher's".into()),
-            Self::OtherSettings { .. } => Some("use the settings of the labels that are there, or add the teacher under another name to label with others".into()),
-            Self::OtherDataset { of, .. } => Some(format!("give --dataset {of}, or another selection")),
-            Self::Unfinished { finish, .. } => Some(format!(
-                "finish them with `understudy label {finish}`; or add the teacher under another name, to label the selection apart"
-            )),
-            Self::Runtime(e) => e.hint(),
-            Self::Teacher(e) => e.hint(),
-            Self::Manifest(e) => e.hint(),
-            Self::Workspace(e) => e.hint(),
-            Self::Encode { .. } | Self::Shifted { .. } | Self::Plan(_) => None,
-        }
-    }
-}
-
-/// `_labels.json`: how the labels of a dataset by a teacher are made. All of them are made the same way.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LabelSettings {
-    /// Of the model, in hexadecimal.
-    pub model_sha256: String,
-    /// [`crate::teacher::TeacherConfig::preprocessing_hash`].
-    pub preprocessing: String,
-    /// How soft labels are stored.
-    pub encoding: Encoding,
-    /// Classes kept by top-k; none otherwise.
-    pub top_k: Option<usize>,
-    /// Which gradient hash `phash` is; none where images are decoded at a smaller scale.
-    pub phash: Option<String>,
-    /// Whether EXIF orientation is applied.
-    pub exif_orientation: bool,
-    /// Whether large JPEGs are decoded at a smaller scale.
-    pub scaled_jpeg: bool,
-    /// What images are noised with; none for the clean teacher of the method.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub noise: Option<NoiseSettings>,
-}
-
-impl LabelSettings {
-    /// What a configuration comes to for a teacher.
-    pub fn new(
-        teacher: &Teacher,
-        decode: &DecodeConfig,
-        label: &LabelConfig,
-        noise: Option<&NoiseSettings>,
-    ) -> Self {
-        let mut decoding = format!(
-            "exif_orientation={} scaled_jpeg={}",
-            decode.exif_orientation, decode.scaled_jpeg
-        );
-        if let Some(noise) = noise {
-            decoding += " noise=";
-            decoding += &serde_json::to_string(noise).unwrap_or_default();
-        }
-        Self {
-            model_sha256: teacher.record.model_sha256.clone(),
-            preprocessing: teacher.config.preprocessing_hash(&decoding),
-            encoding: label.encoding,
-            top_k: (label.encoding == Encoding::TopK).then_some(label.top_k),
-            phash: (!decode.scaled_jpeg).then(|| GRADIENT_HASH.to_owned()),
-            exif_orientation: decode.exif_orientation,
-            scaled_jpeg: decode.scaled_jpeg,
-            noise: noise.cloned(),
-        }
-    }
-
-    /// Creates `_labels.json`, or checks that the one there says the same.
-    ///
-    /// # Errors
-    /// [`LabelError::OtherSettings`], naming the first setting that differs.
-    pub async fn claim(
-        &self,
-        workspace: &Workspace,
-        dataset: &str,
-        teacher: &str,
-    ) -> Result<(), LabelError> {
-        let place = format!("{}/_labels.json", folder(dataset, teacher));
-        workspace.create(&place, to_json(self)).await?;
-        self.check(workspace, dataset, teacher).await
-    }
-
-    /// Checks that `_labels.json`, where there is one, says the same.
-    ///
-    /// # Errors
-    /// [`LabelError::OtherSettings`], naming the first setting that differs.
-    pub async fn check(
-        &self,
-        workspace: &Workspace,
-        dataset: &str,
-        teacher: &str,
-    ) -> Result<(), LabelError> {
-        let place = format!("{}/_labels.json", folder(dataset, teacher));
-        let found: Option<BTreeMap<String, serde_json::Value>> =
-            workspace.find_json(&place).await?;
-        let Some(found) = found else {
-            return Ok(());
-        };
-        let wanted: BTreeMap<String, serde_json::Value> =
-            serde_json::from_slice(&to_json(self)).unwrap_or_default();
-        // The preprocessing hash differs with any of the others: it is named last.
-        let differs = |key: &&String| found.get(*key) != wanted.get(*key);
-        let key = wanted
-            .keys()
-            .filter(|k| *k != "preprocessing")
-            .find(differs)
-            .or_else(|| wanted.keys().find(differs));
-        match key {
-            None => Ok(()),
-            Some(key) => Err(LabelError::OtherSettings {
-                dataset: dataset.to_owned(),
-                teacher: teacher.to_owned(),
-                key: key.clone(),
-                found: found.get(key).map_or("nothing".into(), ToString::to_string),
-                wanted: wanted[key].to_string(),
-            }),
-        }
-    }
-}
 
 /// Where the labels of a dataset by a teacher lie in the workspace.
 pub fn folder(dataset: &str, teacher: &str) -> String {

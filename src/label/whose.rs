@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::teacher::{self, NOISED, Teacher, TeacherError, TeacherRecord, TeacherRef};
-use crate::workspace::{Workspace, check_name};
+use crate::workspace::{Workspace, WorkspaceError, check_name};
 
 /// `NAME` or `NAME@VERSION`, with `+NOISE` where the teacher was noised, as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,21 @@ pub fn name(teacher: &TeacherRecord, noise: Option<&str>) -> String {
         Some(noise) => format!("{teacher}{NOISED}{noise}"),
         None => teacher.to_string(),
     }
+}
+
+/// The names under which a dataset has labels, or is about to, in order.
+///
+/// # Errors
+/// The store's.
+pub async fn labellers(
+    workspace: &Workspace,
+    dataset: &str,
+) -> Result<Vec<String>, WorkspaceError> {
+    let place = format!("labels/dataset={dataset}");
+    let folders = workspace.folders(&place).await?.into_iter();
+    Ok(folders
+        .filter_map(|folder| folder.strip_prefix("teacher=").map(str::to_owned))
+        .collect())
 }
 
 /// The teacher of labels that are kept under this name.

@@ -159,6 +159,6 @@ impl About<'_> {
             .filter(col("key").eq(lit(self.key)))?
             .select_columns(columns)?
             .sort(order)?;
-        catalog::rows(frame).await
+        Ok(catalog::rows(frame).await?)
     }
 }

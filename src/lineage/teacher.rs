@@ -1,19 +1,15 @@
 //! A teacher: what it is, when it was current, what it labelled, and which selections are of its labels.
 
-use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::LineageError;
 use super::training::{Trained, ancestry, learned_from};
 use crate::label::committed;
-use crate::label::whose::Whose;
+use crate::label::whose::{self, Whose};
 use crate::promotion;
-use crate::select::report::{SelectionFile, folder};
+use crate::select::report::SelectionFile;
 use crate::teacher::{self, TeacherRecord, TeacherRef};
 use crate::workspace::Workspace;
-
-/// Files that are read side by side.
-const READS: usize = 16;
 
 /// What is known of a teacher.
 #[derive(Debug, Clone, Serialize)]
@@ -55,23 +51,17 @@ impl OfTeacher {
         let history = promotion::history(workspace).await?;
         let mut labels = Vec::new();
         for dataset in workspace.folders("datasets").await? {
-            for folder in workspace
-                .folders(&format!("labels/dataset={dataset}"))
-                .await?
-            {
-                let Some(of) = folder.strip_prefix("teacher=") else {
-                    continue;
-                };
-                if is_by(of, &teacher) {
+            for of in whose::labellers(workspace, &dataset).await? {
+                if is_by(&of, &teacher) {
                     labels.push(Labels {
-                        objects: committed(workspace, &dataset, of).await?.len(),
+                        objects: committed(workspace, &dataset, &of).await?.len(),
                         dataset: dataset.clone(),
-                        teacher: of.to_owned(),
+                        teacher: of,
                     });
                 }
             }
         }
-        let files = selections(workspace).await?;
+        let files = SelectionFile::list(workspace).await?;
         let selections = files.into_iter().filter(|file| {
             let input = &file.input;
             let mut of = input.teacher.iter().chain(&input.filter_teacher);
@@ -99,23 +89,4 @@ fn is_by(name: &str, teacher: &TeacherRecord) -> bool {
     name.parse::<Whose>().is_ok_and(|whose| {
         whose.teacher.name == teacher.name && whose.teacher.version == Some(teacher.version)
     })
-}
-
-/// All committed selections, by name.
-async fn selections(workspace: &Workspace) -> Result<Vec<SelectionFile>, LineageError> {
-    let names = workspace.folders("selections").await?;
-    let files: Vec<Option<SelectionFile>> = stream::iter(names)
-        .map(|id| async move {
-            let place = format!("{}/selection.json", folder(&id));
-            if workspace.exists(&place).await? {
-                workspace.read_json(&place).await.map(Some)
-            } else {
-                // What has no commit does not exist.
-                Ok(None)
-            }
-        })
-        .buffered(READS)
-        .try_collect()
-        .await?;
-    Ok(files.into_iter().flatten().collect())
 }

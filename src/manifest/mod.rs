@@ -76,6 +76,13 @@ pub struct Generation {
     pub skipped: BTreeMap<String, u64>,
 }
 
+/// Images that there are by the newest of these generations.
+pub fn images(generations: &[Generation]) -> u64 {
+    generations
+        .last()
+        .map_or(0, |g| g.new + g.changed + g.unchanged)
+}
+
 /// What can go wrong with a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {

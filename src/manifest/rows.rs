@@ -19,9 +19,9 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
 
 use super::ManifestError;
+use crate::hex::hex;
 use crate::source::{ImageRef, Kind};
 use crate::store::StoreError;
-use crate::teacher::config::hex;
 use crate::workspace::Workspace;
 
 /// Rows of a row group: small enough that a later run reads little to reach its first open shard.

@@ -7,7 +7,7 @@ use super::record::{Judged, Made};
 use crate::config::Config;
 use crate::error::Error;
 use crate::evaluate::{Answers, EvaluateError, EvaluateJob, ModelSpec};
-use crate::teacher::config::hex;
+use crate::hex::hex;
 use crate::workspace::{Workspace, to_json};
 
 impl RunJob {

@@ -11,7 +11,7 @@ use super::task::Task;
 use super::{PipelineError, RunJob};
 use crate::child::{self, ChildError};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, INTERRUPTED};
 use crate::label::job::LabelJob;
 use crate::label::noise::TeacherNoise;
 use crate::select::input::Labels;
@@ -21,9 +21,6 @@ use crate::student::record as students;
 use crate::teacher;
 use crate::train;
 use crate::workspace::Workspace;
-
-/// The exit code of a child that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 
 impl RunJob {
     /// Does what a stage is asked to do.

@@ -150,6 +150,5 @@ pub(super) fn missing(stages: &[Stage], begin: usize, missing: usize) -> Error {
 /// How many images a dataset has; none where it is not listed yet.
 pub(super) async fn listed(workspace: &Workspace, dataset: &str) -> Result<Option<u64>, Error> {
     let generations = manifest::generations(workspace, dataset).await?;
-    let newest = generations.last();
-    Ok(newest.map(|g| g.new + g.changed + g.unchanged))
+    Ok((!generations.is_empty()).then(|| manifest::images(&generations)))
 }

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::Stage;
 use crate::evaluate::{Comparison, Share};
+use crate::hex::hex;
 use crate::store::Created;
-use crate::teacher::config::hex;
 use crate::train::Done;
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 

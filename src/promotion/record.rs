@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -10,14 +9,12 @@ use super::{PromotionError, Verdict};
 use crate::runs;
 use crate::store::Created;
 use crate::teacher::TeacherRecord;
-use crate::workspace::{Workspace, WorkspaceError, to_json};
+use crate::workspace::{Workspace, WorkspaceError, side_by_side, to_json};
 
 /// What stands for the promoted teacher wherever a teacher is named. No teacher has this name.
 pub const CURRENT: &str = "current";
 
 const FOLDER: &str = "promotions";
-/// Files that are read side by side.
-const READS: usize = 16;
 
 /// What made a teacher the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,9 +129,6 @@ pub async fn current(workspace: &Workspace) -> Result<Option<Promotion>, Workspa
 /// # Errors
 /// The store's, or [`WorkspaceError::Damaged`].
 pub async fn history(workspace: &Workspace) -> Result<Vec<Promotion>, WorkspaceError> {
-    stream::iter(numbers(workspace).await?)
-        .map(|number| async move { workspace.read_json(&place(number)).await })
-        .buffered(READS)
-        .try_collect()
-        .await
+    let read = |number| async move { workspace.read_json(&place(number)).await };
+    side_by_side(numbers(workspace).await?, read).await
 }

@@ -128,13 +128,11 @@ async fn compare(
     let context = catalog::open(workspace, QUERY_MEMORY).await?;
     // Both sides may be larger than memory.
     catalog::join_by_sorting(&context);
-    let text = |name: &str| format!("'{}'", name.replace('\'', "''"));
     let query = format!(
-        "SELECT \"from\", \"to\", images, shift FROM churn({}, {}) WHERE dataset = {} ORDER BY images DESC, \"from\", \"to\"",
-        text(before),
-        text(after),
-        text(dataset)
+        "SELECT \"from\", \"to\", images, shift FROM {} WHERE dataset = {} ORDER BY images DESC, \"from\", \"to\"",
+        catalog::churn_call(before, after),
+        catalog::literal(dataset)
     );
     let frame = context.sql(&query).await?;
-    catalog::rows(frame).await
+    Ok(catalog::rows(frame).await?)
 }

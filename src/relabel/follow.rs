@@ -1,10 +1,9 @@
 //! Which datasets follow promotions.
 
-use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use serde::Serialize;
 
-use crate::label::folder;
+use crate::label::{folder, whose};
 use crate::promotion::Promotion;
 use crate::store::StoreError;
 use crate::teacher::NOISED;
@@ -63,17 +62,11 @@ pub async fn labelled_by(
     dataset: &str,
 ) -> Result<Vec<LabelledBy>, WorkspaceError> {
     let mut found = Vec::new();
-    for part in workspace
-        .folders(&format!("labels/dataset={dataset}"))
-        .await?
-    {
-        let Some(teacher) = part.strip_prefix("teacher=") else {
-            continue;
-        };
+    for teacher in whose::labellers(workspace, dataset).await? {
         if !teacher.contains(NOISED) {
             found.push(LabelledBy {
-                pinned: is_pinned(workspace, dataset, teacher).await?,
-                teacher: teacher.to_owned(),
+                pinned: is_pinned(workspace, dataset, &teacher).await?,
+                teacher,
             });
         }
     }
@@ -127,17 +120,4 @@ pub(super) async fn before(
         begun.push((at, by.teacher));
     }
     Ok(begun.into_iter().max().map(|(_, teacher)| teacher))
-}
-
-/// Names and sizes of all objects below a place.
-pub(crate) async fn objects(
-    workspace: &Workspace,
-    relative: &str,
-) -> Result<Vec<object_store::ObjectMeta>, WorkspaceError> {
-    let path = workspace.path(relative);
-    let listed: Result<Vec<_>, _> = workspace.at.store.list(Some(&path)).try_collect().await;
-    let mut listed =
-        listed.map_err(|e| StoreError::from_object_store("list", workspace.at.key(&path), &e))?;
-    listed.sort_unstable_by(|a, b| a.location.cmp(&b.location));
-    Ok(listed)
 }

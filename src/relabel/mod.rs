@@ -20,7 +20,6 @@ mod stale;
 
 pub use self::churn::{Churn, Moved, churns};
 pub use self::error::RelabelError;
-pub(crate) use self::follow::objects;
 pub use self::follow::{LabelledBy, followers, labelled_by, pin};
 pub use self::job::{DatasetRelabel, RelabelJob, Relabelled};
 pub use self::refresh::{RefreshFile, Refreshed};

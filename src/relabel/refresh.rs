@@ -71,18 +71,14 @@ pub(super) async fn refresh(
     storage: &StorageOptions,
 ) -> Result<Vec<Refreshed>, Error> {
     let mut refreshed = Vec::new();
-    for id in workspace.folders("selections").await? {
-        let file = format!("{}/selection.json", folder(&id));
-        if id.contains('@') {
+    for file in SelectionFile::list(workspace).await? {
+        if file.id.contains('@') {
             continue;
         }
-        let Some(file) = workspace.find_json::<SelectionFile>(&file).await? else {
-            continue;
-        };
         if let Some(teacher) = source(&file, dataset)
             && !is_pinned(workspace, dataset, teacher).await?
         {
-            let last = last(workspace, &id).await?;
+            let last = last(workspace, &file.id).await?;
             let newest = last.as_ref().map_or(teacher, |last| &last.teacher);
             if *newest != promotion.teacher {
                 let number = last.as_ref().map_or(2, |last| last.number + 1);

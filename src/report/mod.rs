@@ -24,7 +24,7 @@ pub(crate) mod palette;
 pub(crate) mod pictures;
 mod put;
 pub(crate) mod query;
-mod samples;
+pub(crate) mod samples;
 mod strips;
 pub(crate) mod wording;
 
@@ -41,7 +41,7 @@ use crate::jobs::JobError;
 use crate::label::LabelSettings;
 use crate::lineage::LineageError;
 use crate::manifest::ManifestError;
-use crate::select::report::{SelectionFile, folder};
+use crate::select::report::SelectionFile;
 use crate::store::{StorageOptions, StoreError};
 use crate::teacher::TeacherError;
 use crate::workspace::{Workspace, WorkspaceError};
@@ -74,14 +74,6 @@ pub enum ReportError {
         file: &'static str,
         /// DataFusion's words.
         source: DataFusionError,
-    },
-    /// A query's rows are not what the page expects.
-    #[error("cannot read the result of `{file}`: {source}")]
-    Rows {
-        /// The .sql file.
-        file: &'static str,
-        /// serde's words.
-        source: serde_json::Error,
     },
     /// A chart.
     #[error("cannot draw a chart: {detail}")]
@@ -128,7 +120,7 @@ impl ReportError {
             Self::NothingKept { .. } => {
                 Some("leave the class out: the page lists it among those without images".into())
             }
-            Self::Query { .. } | Self::Rows { .. } | Self::Chart { .. } => None,
+            Self::Query { .. } | Self::Chart { .. } => None,
             Self::Manifest(e) => e.hint(),
             Self::Catalog(e) => e.hint(),
             Self::Job(e) => e.hint(),
@@ -169,7 +161,7 @@ impl ReportJob {
     /// # Errors
     /// [`ReportError`].
     pub async fn run(&self, workspace: &Workspace) -> Result<Page, ReportError> {
-        let file = selection(workspace, &self.selection).await?;
+        let file = SelectionFile::read(workspace, &self.selection).await?;
         let picked = strips::pick(&file, &self.classes)?;
         let context = catalog::open(workspace, catalog::QUERY_MEMORY).await?;
         // Of rejects and of single keys only the rows that a filter leaves are read whole.
@@ -185,22 +177,4 @@ impl ReportJob {
             unreadable: pictures.unreadable(),
         })
     }
-}
-
-/// The selection of this name.
-async fn selection(workspace: &Workspace, id: &str) -> Result<SelectionFile, ReportError> {
-    crate::select::report::check_id(id)?;
-    let place = |name: &str| format!("{}/selection.json", folder(name));
-    if let Some(file) = workspace.find_json(&place(id)).await? {
-        return Ok(file);
-    }
-    let mut names = Vec::new();
-    for name in workspace.folders("selections").await? {
-        if workspace.exists(&place(&name)).await? {
-            names.push(name);
-        }
-    }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let none = "make one with `understudy select`";
-    Err(WorkspaceError::unknown("selection", id, &names, none).into())
 }

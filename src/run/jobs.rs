@@ -92,14 +92,7 @@ pub(super) async fn worker(args: WorkerArgs) -> Result<(), Error> {
         "working on the jobs of `{}`; Ctrl-C hands them back",
         worker.workspace.at.url()
     ));
-    worker
-        .run(async {
-            // Where no signal can be heard it works until it is killed.
-            if child::terminated().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        })
-        .await;
+    worker.run(child::terminated()).await;
     Ok(())
 }
 

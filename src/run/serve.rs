@@ -23,6 +23,7 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), Error> {
     let workspace = open(&args.at).await?;
     let job = ServeJob {
         listen: args.listen,
+        flight: args.flight,
         config,
         storage: options(&args.at.storage),
         onnxruntime: args.onnxruntime,
@@ -30,9 +31,13 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), Error> {
         url: args.at.workspace.clone(),
     };
     let mut printed = Ok(());
-    // The one line of standard output: what `--listen …:0` came to.
-    job.run(workspace, |url| printed = output::line(url))
-        .await?;
+    // All of standard output: what `--listen …:0` and `--flight …:0` came to.
+    job.run(workspace, |url| {
+        if printed.is_ok() {
+            printed = output::line(url);
+        }
+    })
+    .await?;
     printed
 }
 

@@ -11,7 +11,6 @@ use datafusion::datasource::listing::{
 };
 use datafusion::logical_expr::{Expr, cast, col, lit};
 use datafusion::prelude::SessionContext;
-use futures::TryStreamExt;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
@@ -19,10 +18,11 @@ use sha2::{Digest, Sha256};
 use super::SelectError;
 use super::report::InputRecord;
 use crate::catalog::{self, CatalogError};
+use crate::hex::hex;
 use crate::label;
 use crate::label::whose::{self, Whose};
 use crate::manifest;
-use crate::store::{self, Opened, StorageOptions, StoreError};
+use crate::store::{self, Opened, StorageOptions};
 use crate::teacher::{self, Teacher, TeacherError};
 use crate::workspace::Workspace;
 
@@ -121,7 +121,7 @@ impl Labels {
                         labels: None,
                         generation: generations.last().map(|g| g.generation),
                         files,
-                        sha256: teacher::config::hex(&hash.finalize()),
+                        sha256: hex(&hash.finalize()),
                     },
                 })
             }
@@ -218,7 +218,7 @@ async fn foreign(
             labels: Some(pattern.to_owned()),
             generation: None,
             files: found.len() as u64,
-            sha256: teacher::config::hex(&hash.finalize()),
+            sha256: hex(&hash.finalize()),
         },
     })
 }
@@ -323,15 +323,8 @@ fn columns(place: &str, schema: &Schema) -> Result<Columns, SelectError> {
 
 /// The Parquet objects below a folder, by name.
 async fn objects(at: &Opened, folder: &Path) -> Result<Vec<ObjectMeta>, SelectError> {
-    let url = at.key(folder);
-    let mut found: Vec<ObjectMeta> = at
-        .store
-        .list(Some(folder))
-        .try_collect()
-        .await
-        .map_err(|e| StoreError::from_object_store("list", url, &e))?;
+    let mut found = store::objects(at, folder).await?;
     found.retain(|meta| meta.location.as_ref().ends_with(".parquet"));
-    found.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(found)
 }
 

@@ -23,9 +23,9 @@ use super::sweep::{Query, failed};
 use super::write::{self, Target};
 use super::{Method, SelectConfig, SelectError, Targets, listed, reasons};
 use crate::catalog::{self, CatalogError};
+use crate::hex::hex;
 use crate::runs::RunRecord;
 use crate::store::{Created, StorageOptions};
-use crate::teacher::config::hex;
 use crate::workspace::{Workspace, to_json};
 
 /// Partitions of every query, whatever the number of threads: how rows fall into parts is then the same everywhere.

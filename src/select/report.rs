@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::SelectConfig;
-use crate::workspace::{Workspace, WorkspaceError, check_name};
+use crate::workspace::{Workspace, WorkspaceError, check_name, side_by_side};
 
 /// How many classes without candidates are named.
 const NAMED: usize = 8;
@@ -147,18 +147,36 @@ pub struct PartRecord {
 }
 
 impl SelectionFile {
+    /// All selections, by name. What has no `selection.json` does not exist.
+    ///
+    /// # Errors
+    /// The store's, or [`WorkspaceError::Damaged`].
+    pub async fn list(workspace: &Workspace) -> Result<Vec<Self>, WorkspaceError> {
+        let names = workspace.folders("selections").await?;
+        let files = side_by_side(names, |id| Self::find(workspace, id)).await?;
+        Ok(files.into_iter().flatten().collect())
+    }
+
+    /// A selection, where there is one of this name.
+    ///
+    /// # Errors
+    /// The store's, or [`WorkspaceError::Damaged`].
+    pub async fn find(workspace: &Workspace, id: String) -> Result<Option<Self>, WorkspaceError> {
+        let place = format!("{}/selection.json", folder(&id));
+        workspace.find_json(&place).await
+    }
+
     /// Reads a selection.
     ///
     /// # Errors
     /// [`WorkspaceError::Unknown`] where there is none of this name.
     pub async fn read(workspace: &Workspace, id: &str) -> Result<Self, WorkspaceError> {
         check_id(id)?;
-        let place = format!("{}/selection.json", folder(id));
-        if let Some(file) = workspace.find_json(&place).await? {
+        if let Some(file) = Self::find(workspace, id.to_owned()).await? {
             return Ok(file);
         }
-        let names = workspace.folders("selections").await?;
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let there = Self::list(workspace).await?;
+        let names: Vec<&str> = there.iter().map(|file| file.id.as_str()).collect();
         let none = "make one with `understudy select`";
         Err(WorkspaceError::unknown("selection", id, &names, none))
     }

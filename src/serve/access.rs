@@ -9,12 +9,24 @@ use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::uri::Authority;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::problem::Problem;
 use super::routes::pages::cookie;
 use super::service::Shared;
 use super::tokens::{Holder, Tokens};
-use super::{ServeError, tokens::Role};
+use super::{ServeError, flight, tokens::Role};
+
+/// The header of a token, as gRPC calls it.
+pub(super) const AUTHORIZATION_KEY: &str = "authorization";
+
+/// Clients for Flight write it without padding.
+const BASIC: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Who sent a request.
 #[derive(Debug, Clone)]
@@ -76,7 +88,7 @@ impl Access {
         self.holder(token).is_some()
     }
 
-    pub(super) fn caller(&self, request: &Request) -> Result<Caller, Problem> {
+    fn caller(&self, request: &Request) -> Result<Caller, Problem> {
         if self.is_open() {
             if !is_local(request) {
                 let detail = "without tokens a server answers to the names of loopback alone";
@@ -88,18 +100,18 @@ impl Access {
             });
         }
         let headers = request.headers();
-        let token = match headers.get(AUTHORIZATION) {
-            Some(header) => header.to_str().ok().and_then(|text| {
-                let (scheme, token) = text.split_once(' ')?;
-                let bearer = scheme.eq_ignore_ascii_case("bearer");
-                bearer.then_some(token.trim())
-            }),
+        let given = match headers.get(AUTHORIZATION) {
+            Some(header) => header.to_str().ok().and_then(token),
             None => match cookie(request.method(), headers) {
-                Some(token) => Some(token),
+                Some(token) => Some((None, token.to_owned())),
                 None => return Err(Problem::unauthenticated("this needs a token")),
             },
         };
-        let holder = token.and_then(|token| self.holder(token));
+        let holder = given.and_then(|(name, token)| {
+            let holder = self.holder(&token)?;
+            let is_theirs = name.is_none_or(|name| name == holder.name);
+            is_theirs.then_some(holder)
+        });
         let Some(holder) = holder else {
             return Err(Problem::unauthenticated("the token is not known here"));
         };
@@ -108,6 +120,20 @@ impl Access {
             role: holder.role,
         })
     }
+}
+
+/// The token of a value of `Authorization`: a bearer's, or, from clients that know users and passwords alone, the password, with the user as the name that the
+/// token has to have.
+pub(super) fn token(header: &str) -> Option<(Option<String>, String)> {
+    let (scheme, value) = header.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some((None, value.trim().to_owned()));
+    }
+    let basic = scheme.eq_ignore_ascii_case("basic");
+    let pair = BASIC.decode(value.trim()).ok().filter(|_| basic)?;
+    let pair = String::from_utf8(pair).ok()?;
+    let (name, token) = pair.split_once(':')?;
+    Some((Some(name.to_owned()), token.to_owned()))
 }
 
 /// Whether a request calls the server by a name of loopback. A page in a browser on this machine may reach it under a name of its own that it lets
@@ -150,4 +176,45 @@ pub(super) async fn check(
     };
     response.extensions_mut().insert(caller);
     response
+}
+
+/// Lets a gRPC call through whose token allows to read.
+pub(super) async fn check_call(
+    State(service): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match service.access.caller(&request) {
+        // Each role may read.
+        Ok(caller) => {
+            request.extensions_mut().insert(caller.clone());
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(caller);
+            response
+        }
+        Err(problem) => {
+            let mut response = flight::status(problem.clone()).into_http();
+            response.extensions_mut().insert(problem);
+            response
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_bearers_or_a_password() {
+        let named = |name: &str, token: &str| Some((Some(name.to_owned()), token.to_owned()));
+        assert_eq!(token("Bearer  abc "), Some((None, "abc".to_owned())));
+        assert_eq!(token("bearer abc"), Some((None, "abc".to_owned())));
+        // `ann:a:b`, with its padding and without.
+        for basic in ["Basic YW5uOmE6Yg==", "basic YW5uOmE6Yg"] {
+            assert_eq!(token(basic), named("ann", "a:b"));
+        }
+        for none in ["abc", "Digest abc", "Basic !", "Basic YW5u"] {
+            assert_eq!(token(none), None, "{none}");
+        }
+    }
 }

@@ -26,6 +26,8 @@ const BODIES_BYTES: usize = 256 * 1024 * 1024;
 const SHUTDOWN_S: f64 = 30.0;
 /// 256 MiB a query, as at the command line.
 const SQL_MEMORY: usize = crate::catalog::QUERY_MEMORY;
+/// 256 MiB for all queries together.
+const SQL_FOOTERS: usize = 256 * 1024 * 1024;
 const SQL_TIME_S: f64 = 30.0;
 /// Rows of an answer at most.
 const SQL_ROWS: usize = 100_000;
@@ -33,6 +35,10 @@ const SQL_ROWS: usize = 100_000;
 const SQL_RESULT_BYTES: usize = 64 * 1024 * 1024;
 /// Queries side by side: memory is at most this times `memory`.
 const SQL_CONCURRENT: usize = 4;
+/// Rows of a stream at most.
+const FLIGHT_ROWS: usize = 20_000_000;
+/// A stream goes on as long as its client takes rows.
+const FLIGHT_TIME_S: f64 = 600.0;
 /// Images that wait for a model. Half a second of work of two cores with a small network: a longer queue would be a longer wait, not more labels.
 const QUEUE: usize = 64;
 /// Milliseconds for which the first image of a batch waits for others while a worker is free.
@@ -53,6 +59,8 @@ pub struct ServeConfig {
     pub limits: LimitsConfig,
     /// What bounds a query.
     pub sql: SqlConfig,
+    /// What bounds a query of Flight SQL, besides the memory and the number of `sql`.
+    pub flight: FlightConfig,
     /// How images of requests are labelled.
     pub label: LabelConfig,
     /// What bounds the decoding of an image, as in a pipeline file.
@@ -114,6 +122,8 @@ pub struct LimitsConfig {
 pub struct SqlConfig {
     /// Bytes that a query may hold; what can spill goes to the temporary directory above that.
     pub memory: usize,
+    /// Bytes of Parquet files' footers that are kept for the next query: some 10 KB a labels object of 1,000 classes.
+    pub footers: usize,
     /// Seconds after which it is stopped.
     pub time_s: f64,
     /// Rows of an answer at most; it says where there were more.
@@ -122,6 +132,16 @@ pub struct SqlConfig {
     pub result_bytes: usize,
     /// Queries side by side; more are answered with 429.
     pub concurrent: usize,
+}
+
+/// The `[flight]` section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlightConfig {
+    /// Rows of a query at most; beyond, it ends with an error.
+    pub rows: usize,
+    /// Seconds after which it is stopped, the time in which its client takes the rows included.
+    pub time_s: f64,
 }
 
 /// The `[label]` section.
@@ -179,10 +199,20 @@ impl Default for SqlConfig {
     fn default() -> Self {
         Self {
             memory: SQL_MEMORY,
+            footers: SQL_FOOTERS,
             time_s: SQL_TIME_S,
             rows: SQL_ROWS,
             result_bytes: SQL_RESULT_BYTES,
             concurrent: SQL_CONCURRENT,
+        }
+    }
+}
+
+impl Default for FlightConfig {
+    fn default() -> Self {
+        Self {
+            rows: FLIGHT_ROWS,
+            time_s: FLIGHT_TIME_S,
         }
     }
 }
@@ -206,8 +236,10 @@ impl ServeConfig {
         let has =
             |table: &toml::Table, keys: &[&str]| keys.iter().any(|key| table.contains_key(*key));
         let label = table.get("label").and_then(toml::Value::as_table);
-        has(table, &["tls", "access", "limits", "sql", "promote"])
-            || label.is_some_and(|label| has(label, &["teacher", "wait_ms", "queue", "models"]))
+        has(
+            table,
+            &["tls", "access", "limits", "sql", "flight", "promote"],
+        ) || label.is_some_and(|label| has(label, &["teacher", "wait_ms", "queue", "models"]))
     }
 
     /// Reads and checks a file. Paths in it are relative to its folder.
@@ -244,6 +276,7 @@ impl ServeConfig {
             ("limits.write_timeout_s", limits.write_timeout_s),
             ("limits.shutdown_s", limits.shutdown_s),
             ("sql.time_s", sql.time_s),
+            ("flight.time_s", self.flight.time_s),
         ] {
             check(
                 seconds > 0.0 && seconds <= 86_400.0,
@@ -256,9 +289,11 @@ impl ServeConfig {
             ("limits.connections", limits.connections, 65_536),
             ("limits.body_bytes", limits.body_bytes, 1 << 32),
             ("sql.memory", sql.memory, usize::MAX),
+            ("sql.footers", sql.footers, usize::MAX),
             ("sql.rows", sql.rows, usize::MAX),
             ("sql.result_bytes", sql.result_bytes, usize::MAX),
             ("sql.concurrent", sql.concurrent, 1024),
+            ("flight.rows", self.flight.rows, usize::MAX),
             ("label.queue", label.queue, 65_536),
             ("label.models", label.models, 64),
         ] {

@@ -52,6 +52,14 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// An endpoint for traces that is none.
+    #[error("cannot send traces to `{endpoint}`: {what}")]
+    Telemetry {
+        /// As asked for.
+        endpoint: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The system gives no random numbers.
     #[error("cannot make a token: {0}")]
     Random(String),
@@ -73,6 +81,7 @@ impl ServeError {
             ),
             Self::Tls { .. } => Some("give PEM files: the certificate with its chain, and its private key".into()),
             Self::Read { .. } => Some("check the path".into()),
+            Self::Telemetry { .. } => Some("give the OTLP endpoint of a collector for gRPC, such as http://127.0.0.1:4317".into()),
             Self::Random(_) | Self::Threads(_) => None,
         }
     }
@@ -84,6 +93,7 @@ impl ServeError {
             | Self::Tokens { .. }
             | Self::NoTokens { .. }
             | Self::Tls { .. }
+            | Self::Telemetry { .. }
             | Self::Read { .. } => 2,
             Self::Bind { .. } | Self::Random(_) | Self::Threads(_) => 1,
         }

@@ -1,6 +1,6 @@
 //! Connections: so many at a time, each with limits for slow clients, and an end that lets requests finish.
 //!
-//! HTTP/1.1 alone: its header has a deadline from the first moment of a connection on. Telling HTTP/2 apart first would wait for its preface without one.
+//! HTTP/1.1 for people and programs, HTTP/2 for gRPC, each at an address of its own: telling them apart would wait for the first bytes of either without a deadline.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,10 +21,15 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use super::config::LimitsConfig;
+use super::preface::Preface;
 use super::stall::Stall;
+use crate::child;
 
 /// How long accepting rests after it failed, which it does where the process has no more file descriptors.
 const REST: Duration = Duration::from_millis(100);
+
+/// Calls of a connection of HTTP/2 at the same time.
+const STREAMS: u32 = 64;
 
 /// The other side's address.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +46,29 @@ pub(super) enum Stop {
     AtOnce,
 }
 
+/// What connections speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, with prior knowledge where there is no TLS.
+    Http2,
+}
+
+impl Protocol {
+    /// As TLS calls it (ALPN).
+    pub(super) fn name(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => b"http/1.1",
+            Self::Http2 => b"h2",
+        }
+    }
+}
+
 /// What takes connections.
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
+    pub(super) protocol: Protocol,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) limits: LimitsConfig,
     pub(super) router: Router,
@@ -105,17 +130,17 @@ impl Listener {
         stopping: watch::Receiver<Stop>,
     ) -> impl Future<Output = ()> + use<> {
         let (limits, router) = (self.limits.clone(), self.router.clone());
-        let tls = self.tls.clone();
+        let (tls, protocol) = (self.tls.clone(), self.protocol);
         async move {
             // An answer is written in one go: waiting for more to send would only delay it.
             let _ = stream.set_nodelay(true);
             let stream = Stall::new(stream, limits.write_timeout());
             let Some(tls) = tls else {
-                return http(stream, peer, router, &limits, stopping).await;
+                return http(protocol, stream, peer, router, &limits, stopping).await;
             };
             let shaken = tokio::time::timeout(limits.header_timeout(), tls.accept(stream)).await;
             match shaken {
-                Ok(Ok(stream)) => http(stream, peer, router, &limits, stopping).await,
+                Ok(Ok(stream)) => http(protocol, stream, peer, router, &limits, stopping).await,
                 Ok(Err(e)) => tracing::debug!(%peer, "no TLS: {e}"),
                 Err(_) => tracing::debug!(%peer, "no TLS in time"),
             }
@@ -123,11 +148,43 @@ impl Listener {
     }
 }
 
-async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    protocol: Protocol,
     stream: S,
     peer: SocketAddr,
     router: Router,
     limits: &LimitsConfig,
+    stopping: watch::Receiver<Stop>,
+) {
+    let builder = auto::Builder::new(TokioExecutor::new());
+    match protocol {
+        Protocol::Http1 => {
+            let mut builder = builder.http1_only();
+            builder
+                .http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.header_timeout());
+            speak(&builder, stream, peer, router, stopping).await;
+        }
+        Protocol::Http2 => {
+            let mut builder = builder.http2_only();
+            builder
+                .http2()
+                .timer(TokioTimer::new())
+                .keep_alive_interval(limits.write_timeout())
+                .keep_alive_timeout(limits.header_timeout())
+                .max_concurrent_streams(STREAMS);
+            let stream = Preface::new(stream, limits.header_timeout());
+            speak(&builder, stream, peer, router, stopping).await;
+        }
+    }
+}
+
+async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    builder: &auto::Builder<TokioExecutor>,
+    stream: S,
+    peer: SocketAddr,
+    router: Router,
     mut stopping: watch::Receiver<Stop>,
 ) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -135,11 +192,6 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         request.extensions_mut().insert(Peer(peer));
         router.clone().oneshot(request)
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout());
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
@@ -164,23 +216,10 @@ async fn until(stopping: &mut watch::Receiver<Stop>, how: Stop) {
 
 /// Tells the server to stop at SIGTERM or Ctrl-C; at the second one it waits for nobody.
 pub(super) async fn signals(stop: watch::Sender<Stop>) {
-    heard().await;
+    child::terminated().await;
     tracing::info!("stopping once the requests that are under way have their answers");
     let _ = stop.send(Stop::Gently);
-    heard().await;
+    child::terminated().await;
     tracing::warn!("stopping at once");
     let _ = stop.send(Stop::AtOnce);
-}
-
-async fn heard() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        heard = tokio::signal::ctrl_c() => if heard.is_err() {
-            std::future::pending::<()>().await;
-        },
-    }
 }

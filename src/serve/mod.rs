@@ -5,7 +5,7 @@
 //!   │ observe.rs  request id, log line, metrics (metrics.rs)
 //!   ▼
 //! routes/         one table of routes, each with the role that it asks for (access.rs)
-//!   ├─ queries.rs     SQL on threads of its own, within limits of memory, time, rows and bytes
+//!   ├─ queries.rs     SQL on threads of its own, within limits of memory, time, rows and bytes; flight/ asks it as well, for Flight SQL
 //!   ├─ models.rs      the teachers that label; engine.rs gathers the images of requests into batches
 //!   └─ change.rs      what changes something, one at a time, each with a line in the audit log
 //! problem.rs      every error as RFC 9457's problem+json
@@ -24,11 +24,14 @@ mod change;
 mod engine;
 mod error;
 mod extract;
+mod flight;
 mod listen;
 mod metrics;
 mod models;
 mod observe;
 mod page;
+mod plain;
+mod preface;
 mod problem;
 mod queries;
 mod service;
@@ -38,11 +41,12 @@ mod tls;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::access::Access;
-use self::listen::{Listener, Stop};
+use self::listen::{Listener, Protocol, Stop};
 use self::service::{Service, Shared};
 
 pub use self::config::ServeConfig;
@@ -56,8 +60,10 @@ use crate::workspace::Workspace;
 /// A server that is about to begin.
 #[derive(Debug)]
 pub struct ServeJob {
-    /// Where it listens.
+    /// Where it listens for HTTP.
     pub listen: SocketAddr,
+    /// Where it listens for Flight SQL, if it does.
+    pub flight: Option<SocketAddr>,
     /// What it may use, and what it offers.
     pub config: ServeConfig,
     /// For all stores.
@@ -71,32 +77,38 @@ pub struct ServeJob {
 }
 
 impl ServeJob {
-    /// Serves until SIGTERM or Ctrl-C, and then until the requests that are under way have their answers. `listening` is told the address.
+    /// Serves until SIGTERM or Ctrl-C, and then until the requests that are under way have their answers. `listening` is told the addresses, that
+    /// for HTTP first.
     ///
     /// # Errors
     /// [`ServeError`] where it cannot begin, or a teacher that was asked for and is not there.
     pub async fn run(
         self,
         workspace: Workspace,
-        listening: impl FnOnce(&str),
+        mut listening: impl FnMut(&str),
     ) -> Result<(), Error> {
         self.config.validate()?;
         let access = Access::open(self.config.access.tokens.as_deref())?;
-        if access.is_open() && !self.listen.ip().is_loopback() {
-            return Err(ServeError::Open {
-                address: self.listen,
+        let asked = [
+            (Some(self.listen), Protocol::Http1, ["http", "https"]),
+            (self.flight, Protocol::Http2, ["grpc", "grpc+tls"]),
+        ];
+        let mut sockets = Vec::new();
+        for (address, protocol, schemes) in asked {
+            let Some(address) = address else { continue };
+            if access.is_open() && !address.ip().is_loopback() {
+                return Err(ServeError::Open { address }.into());
             }
-            .into());
+            let tls = self.config.tls.as_ref();
+            let tls = tls
+                .map(|files| tls::acceptor(files, protocol))
+                .transpose()?;
+            let failed = |source| ServeError::Bind { address, source };
+            let socket = TcpListener::bind(address).await.map_err(failed)?;
+            let address = socket.local_addr().map_err(failed)?;
+            let url = format!("{}://{address}", schemes[usize::from(tls.is_some())]);
+            sockets.push((socket, protocol, tls, url));
         }
-        let tls = self.config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let address = self.listen;
-        let socket = TcpListener::bind(address)
-            .await
-            .map_err(|source| ServeError::Bind { address, source })?;
-        let address = socket
-            .local_addr()
-            .map_err(|source| ServeError::Bind { address, source })?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
         let limits = self.config.limits.clone();
         let storage = self.storage.clone();
         let worker = Worker::new(workspace.clone(), &self.url, storage, self.jobs)?;
@@ -109,18 +121,27 @@ impl ServeJob {
         )?);
         service.models.check().await?;
         let following = tokio::spawn(service::follow(Arc::clone(&service)));
-        let listener = Listener {
-            socket,
-            tls,
-            limits,
-            open: service.metrics.connections.clone(),
-            router: routes::router(Arc::clone(&service)),
-        };
         if service.access.is_open() {
-            tracing::info!("there is no token file: whoever reaches {address} may do everything");
+            tracing::info!(
+                "there is no token file: whoever reaches this machine's loopback may do everything"
+            );
         }
-        tracing::info!(%address, workspace = service.workspace.at.url(), "listening");
-        listening(&format!("{scheme}://{address}"));
+        let mut listeners = Vec::new();
+        for (socket, protocol, tls, url) in sockets {
+            listeners.push(Listener {
+                socket,
+                protocol,
+                tls,
+                limits: limits.clone(),
+                open: service.metrics.connections.clone(),
+                router: match protocol {
+                    Protocol::Http1 => routes::router(Arc::clone(&service)),
+                    Protocol::Http2 => flight::router(&service),
+                },
+            });
+            tracing::info!(url, workspace = service.workspace.at.url(), "listening");
+            listening(&url);
+        }
         let (stop, stopping) = watch::channel(Stop::No);
         let signals = tokio::spawn(listen::signals(stop));
         let mut told = stopping.clone();
@@ -128,7 +149,8 @@ impl ServeJob {
             let shutdown = async { drop(told.wait_for(|stop| *stop != Stop::No).await) };
             worker.run(shutdown).await;
         });
-        let left = listener.run(stopping.clone()).await;
+        let serving = listeners.into_iter().map(|l| l.run(stopping.clone()));
+        let left: usize = join_all(serving).await.into_iter().sum();
         following.abort();
         let mut at_once = stopping.clone();
         tokio::select! {

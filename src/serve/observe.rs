@@ -9,12 +9,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
+use tracing::Instrument as _;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::access::Caller;
 use super::listen::Peer;
 use super::problem::Problem;
 use super::service::Shared;
+use crate::telemetry;
 
 /// What a request is called, in its answer, in the log and in the audit log.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -61,7 +63,18 @@ pub(super) async fn observe(
     let route = route.map_or("none", MatchedPath::as_str).to_owned();
     let peer = request.extensions().get::<Peer>().map(|p| p.0);
     request.extensions_mut().insert(id.clone());
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let span = tracing::info_span!(
+        "request",
+        "otel.name" = format!("{method} {route}"),
+        "otel.kind" = "server",
+        "http.request.method" = method.as_str(),
+        "http.route" = route,
+        "http.response.status_code" = tracing::field::Empty,
+        "request.id" = id.0,
+    );
+    telemetry::follow(&span, request.headers());
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answered = answered.instrument(span.clone()).await;
     let mut response = answered.unwrap_or_else(|_| {
         let detail = "this is a defect, please report it with the request's id";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
@@ -70,6 +83,7 @@ pub(super) async fn observe(
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let status = response.status().as_u16();
+    span.record("http.response.status_code", i64::from(status));
     let seconds = started.elapsed().as_secs_f64();
     service
         .metrics

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
-use crate::teacher::config::hex;
+use crate::hex::{hex, unhex};
 
 /// Items of a page where nothing is asked for.
 const DEFAULT: usize = 100;
@@ -73,7 +73,7 @@ impl Page {
             return Err(Problem::bad_request(format!("`limit` is {limit}"))
                 .with_hint(format!("use 1 to {MOST}")));
         }
-        let after = self.page_token.as_deref().map(unhex).transpose()?;
+        let after = self.page_token.as_deref().map(last_of).transpose()?;
         let mut all = all.into_iter().peekable();
         if let Some(after) = after {
             // The item may be gone by now only where somebody removed it by hand; the list then ends.
@@ -87,20 +87,13 @@ impl Page {
     }
 }
 
-fn unhex(token: &str) -> Result<String, Problem> {
-    let bad = || {
+/// The name of the last item of the page before.
+fn last_of(token: &str) -> Result<String, Problem> {
+    let name = unhex(token).and_then(|bytes| String::from_utf8(bytes).ok());
+    name.ok_or_else(|| {
         Problem::bad_request("`page_token` is none")
             .with_hint("take `next_page_token` of the page before, as it is")
-    };
-    let digits = token.as_bytes();
-    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return Err(bad());
-    }
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let bytes: Option<Vec<u8>> = digits.chunks_exact(2).map(byte).collect();
-    bytes
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(bad)
+    })
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::ServeError;
 use super::config::TlsConfig;
+use super::listen::Protocol;
 
-/// Reads both files.
-pub(super) fn acceptor(files: &TlsConfig) -> Result<TlsAcceptor, ServeError> {
+/// Reads both files; `protocol` is what the connections speak.
+pub(super) fn acceptor(files: &TlsConfig, protocol: Protocol) -> Result<TlsAcceptor, ServeError> {
     let bad = |path: &Path, what: String| ServeError::Tls {
         path: path.to_owned(),
         what,
@@ -36,6 +37,6 @@ pub(super) fn acceptor(files: &TlsConfig) -> Result<TlsAcceptor, ServeError> {
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|e| bad(&files.key, e.to_string()))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.name().to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

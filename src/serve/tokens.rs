@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::ServeError;
-use crate::teacher::config::hex;
+use crate::hex::{hex, unhex};
 use crate::workspace::check_name;
 
 /// What tokens begin with, so that scanners for secrets find them.
@@ -122,6 +122,7 @@ impl Tokens {
             };
             check_name("token", name).map_err(|e| bad(e.to_string()))?;
             let hash = unhex(hash)
+                .and_then(|bytes| bytes.try_into().ok())
                 .ok_or_else(|| bad("the hash is not one of 64 hexadecimal digits".into()))?;
             if entries.iter().any(|(_, holder)| holder.name == name) {
                 return Err(bad(format!("`{name}` is there twice")));
@@ -152,18 +153,6 @@ impl Tokens {
         let entry = self.entries.get(found as usize);
         entry.filter(|_| bool::from(any)).map(|(_, holder)| holder)
     }
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

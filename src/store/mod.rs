@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -19,8 +20,8 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme,
-    PutMode, PutPayload, RetryConfig,
+    BackoffConfig, ClientConfigKey, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt,
+    ObjectStoreScheme, PutMode, PutPayload, RetryConfig,
 };
 use url::Url;
 
@@ -365,6 +366,18 @@ pub async fn create(
         Ok(_) => Ok(Created::Other),
         Err(_) => Err(StoreError::from_object_store("write", url, &error)),
     }
+}
+
+/// All objects below a folder, by name.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn objects(at: &Opened, folder: &Path) -> Result<Vec<ObjectMeta>, StoreError> {
+    let listed: Result<Vec<_>, _> = at.store.list(Some(folder)).try_collect().await;
+    let mut found =
+        listed.map_err(|e| StoreError::from_object_store("list", at.key(folder), &e))?;
+    found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+    Ok(found)
 }
 
 /// Reads a whole object.

@@ -17,9 +17,9 @@ use super::error::StudentError;
 use super::graph::Form;
 use super::ort::{On, OrtTrainer};
 use super::trainer::{Batch, StudentTrainer, TrainerError};
+use crate::hex::hex;
 use crate::runtime::{Device, Runtime};
 use crate::store::Created;
-use crate::teacher::config::hex;
 use crate::workspace::{Workspace, WorkspaceError, check_name, to_json};
 
 /// What `student.json`, the commit of a student, says.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::TeacherError;
 use crate::config::{ConfigError, parse_toml};
+use crate::hex::hex;
 use crate::label::preprocess::Preprocess;
 use crate::schema::MAX_CLASSES;
 
@@ -172,15 +173,6 @@ impl TeacherConfig {
         }
         hex(&hash.finalize())
     }
-}
-
-/// Bytes as lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn invalid(key: &'static str, what: &str, advice: &str) -> TeacherError {

@@ -16,6 +16,7 @@ pub use diff::{Difference, diff, differences};
 
 use crate::config::{ConfigError, parse_toml};
 use crate::error::nearest;
+use crate::hex::hex;
 use crate::promotion::{self, CURRENT};
 use crate::runtime::{Device, Runtime, RuntimeError};
 use crate::store::Created;
@@ -233,9 +234,9 @@ pub async fn add(
     let mut record = TeacherRecord {
         name: name.to_owned(),
         version: 1,
-        model_sha256: config::hex(&Sha256::digest(&model)),
+        model_sha256: hex(&Sha256::digest(&model)),
         model_bytes: model.len() as u64,
-        config_sha256: config::hex(&Sha256::digest(toml.as_bytes())),
+        config_sha256: hex(&Sha256::digest(toml.as_bytes())),
         classes: config.classes.names.len(),
         description: config.description.clone(),
         understudy: env!("CARGO_PKG_VERSION").to_owned(),
@@ -383,7 +384,7 @@ impl Teacher {
         let bytes = workspace
             .read(&format!("{}/model.onnx", self.record.folder()))
             .await?;
-        let found = config::hex(&Sha256::digest(&bytes));
+        let found = hex(&Sha256::digest(&bytes));
         if found == self.record.model_sha256 {
             Ok(bytes)
         } else {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub(crate) struct Server {
     child: Child,
     /// `http://127.0.0.1:PORT`.
     pub(crate) url: String,
+    out: BufReader<ChildStdout>,
     log: PathBuf,
     /// Sent with every request.
     pub(crate) token: Option<String>,
@@ -126,9 +127,18 @@ impl Server {
         Self {
             child,
             url,
+            out,
             log,
             token: None,
         }
+    }
+
+    /// The next line that it printed: where it serves Flight SQL.
+    pub(crate) fn flight(&mut self) -> String {
+        let mut url = String::new();
+        self.out.read_line(&mut url).unwrap();
+        assert!(url.starts_with("grpc"), "{url}");
+        url.trim().to_owned()
     }
 
     pub(crate) fn connect(&self) -> TcpStream {

@@ -96,6 +96,13 @@ impl Place {
         serde_json::from_str(&self.ok(&args)).unwrap()
     }
 
+    /// Selects from `tiny`'s labels of dataset `d`, and gives what is printed.
+    pub(crate) fn select_of_d(&self, name: &str, more: &[&str]) -> String {
+        let select = ["select", "--name", name];
+        let of = ["--dataset", "d", "--teacher", "tiny"];
+        self.ok(&[&select[..], &of, more].concat())
+    }
+
     /// The rows of a query.
     pub(crate) fn sql(&self, query: &str) -> Vec<serde_json::Value> {
         self.ok(&["sql", "--format", "json", query])

@@ -4,8 +4,8 @@ SELECT
     teacher,
     class,
     label,
-    count(*) AS images,
-    avg(confidence) AS mean_confidence,
-    max(confidence) AS max_confidence
-FROM labels
+    sum(images) AS images,
+    sum(confidence_sum) / sum(images) AS mean_confidence,
+    max(confidence_max) AS max_confidence
+FROM class_bins
 GROUP BY dataset, teacher, class, label

@@ -4,19 +4,16 @@ use axum::extract::State;
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{col, lit};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{self, Dataset};
 use crate::manifest::{self, Generation};
-use crate::select::report::{InputRecord, SelectionFile, Totals, folder};
+use crate::select::report::{InputRecord, SelectionFile, Totals};
 use crate::serve::extract::{Asked, At, Json};
 use crate::serve::page::{Items, Page};
 use crate::serve::problem::Problem;
 use crate::serve::service::Shared;
-
-/// Objects that are read side by side.
-const READS: usize = 16;
+use crate::workspace::side_by_side;
 
 #[derive(Serialize)]
 pub(super) struct Listed {
@@ -80,18 +77,15 @@ pub(super) async fn datasets(
     let service = &service;
     let names = service.workspace.folders("datasets").await?;
     let turned = page.turn(names, Clone::clone)?;
-    let items = stream::iter(turned.items.clone())
-        .map(|name| async move {
-            let (dataset, generations) = read(service, &name).await?;
-            Ok::<_, Problem>(Listed {
-                dataset,
-                images: images(&generations),
-                generations: generations.len(),
-            })
+    let listed = |name: String| async move {
+        let (dataset, generations) = read(service, &name).await?;
+        Ok::<_, Problem>(Listed {
+            dataset,
+            images: manifest::images(&generations),
+            generations: generations.len(),
         })
-        .buffered(READS)
-        .try_collect()
-        .await?;
+    };
+    let items = side_by_side(turned.items.clone(), listed).await?;
     Ok(Json(turned.with(items)))
 }
 
@@ -128,7 +122,7 @@ pub(super) async fn dataset(
         .collect();
     Ok(Json(Shown {
         dataset,
-        images: images(&generations),
+        images: manifest::images(&generations),
         generations,
         labels,
     }))
@@ -166,14 +160,8 @@ pub(super) async fn selections(
     let names = workspace.folders("selections").await?;
     let turned = page.turn(names, Clone::clone)?;
     // A selection that is being made, or was given up, has no file yet: it does not exist.
-    let found: Vec<Option<SelectionFile>> = stream::iter(turned.items.clone())
-        .map(|id| async move {
-            let place = format!("{}/selection.json", folder(&id));
-            workspace.find_json(&place).await
-        })
-        .buffered(READS)
-        .try_collect()
-        .await?;
+    let find = |id| SelectionFile::find(workspace, id);
+    let found = side_by_side(turned.items.clone(), find).await?;
     let items = found
         .into_iter()
         .flatten()
@@ -197,12 +185,6 @@ async fn read(service: &Shared, name: &str) -> Result<(Dataset, Vec<Generation>)
     let dataset = dataset::remember(&service.workspace, name, None, None, None).await?;
     let generations = manifest::generations(&service.workspace, name).await?;
     Ok((dataset, generations))
-}
-
-fn images(generations: &[Generation]) -> u64 {
-    generations
-        .last()
-        .map_or(0, |g| g.new + g.changed + g.unchanged)
 }
 
 fn by_teacher(frame: DataFrame) -> datafusion::error::Result<DataFrame> {

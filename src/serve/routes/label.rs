@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::hex::hex;
 use crate::label::infer::{Outcome, Reject, SoftLabel};
 use crate::label::soft_label::top_k;
 use crate::serve::body;
@@ -13,7 +14,6 @@ use crate::serve::engine::Engine;
 use crate::serve::extract::{Asked, Json};
 use crate::serve::problem::Problem;
 use crate::serve::service::Shared;
-use crate::teacher::config::hex;
 
 /// Classes that an answer names where nothing is asked for.
 const TOP: usize = 5;

@@ -6,18 +6,19 @@ use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, COOKIE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use url::form_urlencoded;
 
 use super::answer;
 use crate::dashboard::{self, Answer, Dashboard, Place};
 
-use crate::serve::access::Caller;
+use crate::serve::access;
 use crate::serve::body;
 use crate::serve::problem::Problem;
 use crate::serve::queries::Rows;
 use crate::serve::service::Shared;
+use crate::serve::tokens::Role;
 
 /// The cookie that has a token.
 const TOKEN: &str = "understudy-token";
@@ -51,19 +52,15 @@ pub(super) fn router(service: &Shared) -> Router<Shared> {
         .route("/login", post(log_in))
 }
 
-/// Lets a browser through whose cookie or header has a token; others are asked for one.
-async fn check(State(service): State<Shared>, mut request: Request, next: Next) -> Response {
-    if let Ok(caller) = service.access.caller(&request) {
-        // Every role may read.
-        request.extensions_mut().insert(caller.clone());
-        let mut response = next.run(request).await;
-        response.extensions_mut().insert::<Caller>(caller);
+/// As every route is guarded; but where a program is told that it needs a token, a browser is asked for one.
+async fn check(service: State<Shared>, request: Request, next: Next) -> Response {
+    let wanted = request.uri().path_and_query().cloned();
+    let State(service) = service;
+    let response = access::check(State((service, Role::Read)), request, next).await;
+    if response.status() != StatusCode::UNAUTHORIZED {
         return response;
     }
-    let wanted = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |wanted| wanted.as_str());
+    let wanted = wanted.as_ref().map_or("/", |wanted| wanted.as_str());
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("next", wanted)
         .finish();
@@ -78,12 +75,12 @@ async fn page(State(service): State<Shared>, uri: Uri) -> Response {
     let dashboard = Dashboard {
         workspace: service.workspace.clone(),
         storage: service.storage.clone(),
+        memory: service.config.sql.memory,
+        footers: service.queries.footers.clone(),
     };
     let made = service
         .queries
-        .run(&service.workspace, move |context| async move {
-            dashboard.page(context, &place).await
-        })
+        .limited(async move { dashboard.page(&place).await })
         .await;
     match made {
         Ok(html) => shown(html),
@@ -204,7 +201,7 @@ fn shown(html: String) -> Response {
 
 /// The page of an error, with the problem's status.
 fn failed(problem: &Problem) -> Response {
-    let status = problem.clone().into_response().status();
+    let status = problem.status();
     let mut response = shown(dashboard::failed(
         status.canonical_reason().unwrap_or("Error"),
         problem.detail(),

@@ -1,7 +1,6 @@
 //! `/v1/trainings` and `/v1/evaluations`.
 
 use axum::extract::State;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
 use crate::pipeline::{self, Evaluated};
@@ -10,9 +9,7 @@ use crate::serve::page::{Items, Page};
 use crate::serve::problem::Problem;
 use crate::serve::service::Shared;
 use crate::train::{self, Done, TrainingRecord};
-
-/// Objects that are read side by side.
-const READS: usize = 16;
+use crate::workspace::side_by_side;
 
 #[derive(Serialize)]
 pub(super) struct Listed {
@@ -40,11 +37,8 @@ pub(super) async fn list(
 ) -> Result<Json<Items<Listed>>, Problem> {
     let workspace = &service.workspace;
     let turned = page.turn(workspace.folders("trainings").await?, Clone::clone)?;
-    let found: Vec<_> = stream::iter(turned.items.clone())
-        .map(|name| async move { train::find(workspace, &name).await })
-        .buffered(READS)
-        .try_collect()
-        .await?;
+    let find = |name: String| async move { train::find(workspace, &name).await };
+    let found = side_by_side(turned.items.clone(), find).await?;
     let items = found
         .into_iter()
         .flatten()
