@@ -1,7 +1,8 @@
 //! Unlabelled images that are held-out ones: the same bytes, or a gradient hash within a few bits.
 //!
-//! Near hashes are found by multi-index hashing (Norouzi, Punjani and Fleet 2012): of four 16-bit parts of two 64-bit hashes that differ in
-//! at most 10 bits, one differs in at most 2. So a row looks at 137 places in each of four tables, whatever the number of held-out images.
+//! Near hashes are found by multi-index hashing (Norouzi, Punjani and Fleet 2012): of two 64-bit hashes that differ in at most 10 bits one of three
+//! 16-bit parts differs in at most 2, or the fourth in at most 1, since otherwise they would differ in 3 + 3 + 3 + 2. So a row looks at 137 places in
+//! each of three tables and at 17 in a fourth, whatever the number of held-out images.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,12 +11,15 @@ use super::duplicates::Sha;
 /// Up to this distance the nearest held-out image is reported, whether the row is dropped or not.
 pub const REPORTED_DISTANCE: u32 = 10;
 
-/// Parts of a hash.
-const PARTS: u32 = 4;
+/// Bits in which each part of two near hashes differs at most, unless another one does.
+const PART_DISTANCES: [u32; 4] = [2, 2, 2, 1];
+const _: () = {
+    let [a, b, c, d] = PART_DISTANCES;
+    // Hashes of which every part differs in more.
+    assert!(a + b + c + d + 4 > REPORTED_DISTANCE);
+};
 /// Values of a part.
 const VALUES: usize = 1 << 16;
-/// Bits in which one part of two near hashes may differ: ⌊10 / 4⌋.
-const PART_DISTANCE: u32 = REPORTED_DISTANCE / PARTS;
 
 /// A held-out image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +35,8 @@ pub(super) struct Index {
     images: Vec<HeldOut>,
     by_sha: HashMap<Sha, u32>,
     tables: Vec<Table>,
-    /// Every 16-bit number with at most [`PART_DISTANCE`] bits.
-    masks: Vec<u16>,
+    /// Of every part the 16-bit numbers with at most as many bits as [`PART_DISTANCES`] says.
+    masks: [Vec<u16>; PART_DISTANCES.len()],
 }
 
 /// The images by one part of their hashes.
@@ -94,10 +98,14 @@ impl Index {
         }
         Self {
             by_sha,
-            tables: (0..PARTS).map(|part| Table::new(&hashes, part)).collect(),
-            masks: (0..=u16::MAX)
-                .filter(|m| m.count_ones() <= PART_DISTANCE)
+            tables: (0..)
+                .zip(PART_DISTANCES)
+                .map(|(part, _)| Table::new(&hashes, part))
                 .collect(),
+            masks: PART_DISTANCES.map(|most| {
+                let all = 0..=u16::MAX;
+                all.filter(|mask| mask.count_ones() <= most).collect()
+            }),
             images,
         }
     }
@@ -121,9 +129,9 @@ impl Index {
         }
         let hash = phash?;
         let mut best: Option<(u32, u32)> = None;
-        for (part, table) in (0..).zip(&self.tables) {
+        for ((part, table), masks) in (0..).zip(&self.tables).zip(&self.masks) {
             let own = value(hash, part);
-            for mask in &self.masks {
+            for mask in masks {
                 for (other, image) in table.of(own ^ mask) {
                     let distance = (hash ^ other).count_ones();
                     if distance <= REPORTED_DISTANCE

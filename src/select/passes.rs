@@ -19,6 +19,9 @@ use super::tally::Tally;
 use super::topk::{Balance, Choice, Rules};
 use crate::catalog;
 
+/// One key in so many that decides makes it worth reading them all: leaving single ones out costs more than they do.
+const MANY: u64 = 20;
+
 /// What is chosen, and what is known of it before the rows are written.
 pub(super) struct ChosenRows {
     pub(super) rows: Arc<Chosen>,
@@ -112,7 +115,8 @@ impl Run<'_> {
         };
         self.context
             .register_udf(functions::is_decided_by_key(&choice));
-        let query = self.order_query().await?;
+        let few = choice.decided() * MANY < choice.candidates();
+        let query = self.order_query(few).await?;
         let over = failed(query.file);
         let orders = sweep(query, make, step).await?;
         let mut all = Order::new(&choice);
@@ -129,9 +133,9 @@ impl Run<'_> {
         Ok(choice)
     }
 
-    /// The query of the second pass. The keys that decide are few: the others are not read.
-    pub(super) async fn order_query(&self) -> Result<Query, SelectError> {
-        catalog::read_lazily(&self.context, true);
+    /// The query of the second pass. Where the keys that decide are few the others are not read.
+    pub(super) async fn order_query(&self, few: bool) -> Result<Query, SelectError> {
+        catalog::read_lazily(&self.context, few);
         let query = self.query("order.sql").await;
         catalog::read_lazily(&self.context, self.lazily);
         query

@@ -53,7 +53,7 @@ impl Prepared<'_> {
     /// [`SelectError::Query`].
     pub async fn query(&self, file: &'static str) -> Result<DataFrame, SelectError> {
         let query = match file {
-            "order.sql" => self.run.order_query().await,
+            "order.sql" => self.run.order_query(true).await,
             "held_out.sql" => {
                 let first = self.run.job.config.exclude.first();
                 let first = first.map_or("", String::as_str);

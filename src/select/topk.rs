@@ -129,6 +129,14 @@ impl Choice {
         self.is_sampled() || self.classes.iter().any(ClassChoice::needs_keys)
     }
 
+    /// How many candidates' keys decide something.
+    pub(super) fn decided(&self) -> u64 {
+        if self.is_sampled() {
+            return self.candidates();
+        }
+        self.classes.iter().map(ClassChoice::decided).sum()
+    }
+
     pub(super) fn candidates(&self) -> u64 {
         self.classes.iter().map(|c| c.available).sum()
     }
@@ -309,6 +317,15 @@ impl ClassChoice {
 
     fn needs_hashes(&self) -> bool {
         self.extra > 0 || self.is_sampled()
+    }
+
+    /// How many rows' keys decide something.
+    fn decided(&self) -> u64 {
+        if self.needs_hashes() {
+            self.best
+        } else {
+            self.tie.unwrap_or(0)
+        }
     }
 
     /// How keys decide.
