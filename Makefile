@@ -61,10 +61,15 @@ setup-loop: check-tools
 setup-cuda: check-tools ## fetch the CUDA build of ONNX Runtime
 	@$(SETUP) runtime-cuda
 
+# The target directory outlives the checkout. Cargo tells one checkout from another by the times of its files alone, which an older one has as well: what was built last in another
+# place is built anew.
 check-tools:
 	@command -v $(CARGO) >/dev/null || { printf 'error: `%s` is missing\n\nhint: install Rust 1.95 or later with rustup (https://rustup.rs)\n' '$(CARGO)' >&2; exit 1; }
 	@command -v $(PYTHON) >/dev/null || { printf 'error: `%s` is missing\n\nhint: Debian and Ubuntu: apt-get install python3 python3-venv python3-pip\n' '$(PYTHON)' >&2; exit 1; }
 	@command -v cc >/dev/null || { printf 'error: a C compiler, `cc`, is missing\n\nhint: Debian and Ubuntu: apt-get install build-essential\n' >&2; exit 1; }
+	@mkdir -p "$(CARGO_TARGET_DIR)"
+	@test "$$(cat "$(CARGO_TARGET_DIR)/checkout" 2>/dev/null)" = "$(CURDIR)" || { \
+		touch src/lib.rs src/main.rs tests/main.rs benches/main.rs; echo "$(CURDIR)" > "$(CARGO_TARGET_DIR)/checkout"; }
 
 clean: ## remove the build
 	rm -rf -- "$(CARGO_TARGET_DIR)"
