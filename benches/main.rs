@@ -2,13 +2,15 @@
 //!
 //! `cargo bench --bench benches -- speed wide` runs the parts that are named; none named, all of them. Each part measures whole processes:
 //! understudy is the executable that users run; `noise` alone times single operations. Rounds are interleaved, so that a machine that slows
-//! down slows all of them. Needs what `make setup` fetches; the 80 million rows of `growth` take 4 GB of disk below the cache.
+//! down slows all of them. Needs what `make setup` fetches; the 80 million rows of `growth` take 2 GB of disk below the cache, the workspace of
+//! `pages` 3 GB.
 
 mod label;
 mod noise;
 #[path = "../tests/support/onnx.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod onnx;
+mod pages;
 mod programs;
 mod select;
 mod serve;
@@ -21,10 +23,11 @@ use programs::{Failure, Report, cache};
 /// A part: its name, and what it does in a folder of its own.
 type Part = (&'static str, fn(&Path) -> Result<Report, Failure>);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("speed", label::speed),
     ("scaled", label::scaled),
     ("serve", serve::serve),
+    ("pages", pages::pages),
     ("memory", label::memory),
     ("noise", noise::pillow),
     ("training", train::training),

@@ -26,15 +26,16 @@ const LOADS: [f64; 5] = [0.25, 0.5, 0.75, 0.9, 1.5];
 const CLIENTS: usize = 128;
 
 /// A running server.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Server {
-    fn start(workspace: &Path) -> Result<Self, Failure> {
+    pub(crate) fn start(workspace: &Path, more: &[&str]) -> Result<Self, Failure> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_understudy"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--teacher", "lite0"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(more)
             .env("UNDERSTUDY_WORKSPACE", workspace)
             .env("RUST_LOG", "error")
             .stdout(Stdio::piped())
@@ -64,12 +65,12 @@ impl Drop for Server {
 }
 
 /// A connection that is kept.
-struct Client {
+pub(crate) struct Client {
     stream: BufReader<TcpStream>,
 }
 
 impl Client {
-    fn to(address: &str) -> Result<Self, Failure> {
+    pub(crate) fn to(address: &str) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         Ok(Self {
@@ -78,7 +79,7 @@ impl Client {
     }
 
     /// Sends a request, takes its whole answer, and gives its status.
-    fn ask(&mut self, what: &str, body: &[u8]) -> Result<u16, Failure> {
+    pub(crate) fn ask(&mut self, what: &str, body: &[u8]) -> Result<u16, Failure> {
         let length = body.len();
         let head = format!(
             "{what} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: {length}\r\n\r\n"
@@ -207,7 +208,7 @@ pub(crate) fn serve(folder: &Path) -> Result<Report, Failure> {
         batch.push(label::label(&at, &place, &[])?.rate);
         // One model at a time: two processes would share the cores.
         drop(last.take());
-        let server = Server::start(&at)?;
+        let server = Server::start(&at, &["--teacher", "lite0"])?;
         service.push(saturated(&server.address, &photos)?);
         last = Some(server);
     }
