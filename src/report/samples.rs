@@ -1,4 +1,4 @@
-//! The kept images at the deciles of a class: order statistics, found by counting first and sorting little.
+//! The images at the deciles of a class: order statistics, found by counting first and sorting little.
 
 use std::sync::Arc;
 
@@ -27,32 +27,34 @@ pub(super) struct Strip {
     pub(super) images: Vec<Sample>,
 }
 
-/// A kept image.
+/// An image.
 #[derive(Debug, Deserialize)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     class: i64,
     /// Counted from the most confident one of the class on, which is 1.
-    pub(super) place: u64,
-    pub(super) key: String,
-    pub(super) confidence: f32,
+    pub(crate) place: u64,
+    pub(crate) key: String,
+    pub(crate) confidence: f32,
     #[serde(default)]
     pub(super) copies: u32,
 }
 
 /// How many images of a class lie at a step of confidence.
 #[derive(Debug, Deserialize)]
-struct AtStep {
+pub(crate) struct AtStep {
     class: i64,
     step: i64,
-    images: u64,
+    pub(crate) images: u64,
+    #[serde(default)]
+    pub(crate) confidence_sum: f64,
 }
 
 /// Where an image that is wanted lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Wanted {
+pub(crate) struct Wanted {
     class: i64,
     place: u64,
-    step: i64,
+    pub(crate) step: i64,
     place_in_step: u64,
 }
 
@@ -69,6 +71,24 @@ pub(super) async fn find(
         .iter()
         .flat_map(|p| wanted(p.class.class, &p.places, &steps))
         .collect();
+    let mut samples = placed(context, DECILES, &wanted, selection).await?;
+    Ok(picked
+        .into_iter()
+        .map(|picked| {
+            let of_class = |s: &mut Sample| s.class == picked.class.class;
+            let images = samples.extract_if(.., of_class).collect();
+            Strip { picked, images }
+        })
+        .collect())
+}
+
+/// The images that are wanted, by a query that joins them as `wanted`.
+pub(crate) async fn placed(
+    context: &SessionContext,
+    query: Query,
+    wanted: &[Wanted],
+    parameters: &[Parameter],
+) -> Result<Vec<Sample>, ReportError> {
     let of = |f: fn(&Wanted) -> i64| ints(wanted.iter().map(f).collect());
     let places = |f: fn(&Wanted) -> u64| -> ArrayRef {
         Arc::new(wanted.iter().map(f).map(Some).collect::<UInt64Array>())
@@ -80,19 +100,11 @@ pub(super) async fn find(
         ("place_in_step", places(|w| w.place_in_step)),
     ];
     register(context, "wanted", columns)?;
-    let mut samples: Vec<Sample> = rows(context, DECILES, selection).await?;
-    Ok(picked
-        .into_iter()
-        .map(|picked| {
-            let of_class = |s: &mut Sample| s.class == picked.class.class;
-            let images = samples.extract_if(.., of_class).collect();
-            Strip { picked, images }
-        })
-        .collect())
+    rows(context, query, parameters).await
 }
 
 /// Where the images at these ascending places of a class lie. The steps of a class come from the most confident one on.
-fn wanted(class: i64, places: &[u64], steps: &[AtStep]) -> Vec<Wanted> {
+pub(crate) fn wanted(class: i64, places: &[u64], steps: &[AtStep]) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     let mut before = 0;
     let mut places = places.iter().copied().peekable();
@@ -140,6 +152,7 @@ mod tests {
             class,
             step,
             images,
+            confidence_sum: 0.0,
         };
         let steps = [
             step(1, 4095, 3),
