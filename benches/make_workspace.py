@@ -1,6 +1,6 @@
 """Grows a labelled dataset of a workspace to millions of labels, for the benchmark of the pages: shards of the size that they have, other keys, classes and confidences.
 
-The dataset's first shard is the pattern: its schema, its metadata, its columns. Classes are Zipf-distributed. All of it follows from the number of the shard, so that the same number of
+The dataset's first shard is the pattern: its schema, its metadata, its columns; all shards have its images. Classes are Zipf-distributed. All of it follows from the number of the shard, so that the same number of
 rows is the same workspace.
 """
 
@@ -61,7 +61,6 @@ def main() -> None:
         for shard in range(shards):
             pq.write_table(shard_of(pattern, shard, classes), labels / f"shard-{shard:06}.parquet", compression="zstd", compression_level=1)
             rows = column(manifest, "key", keys(shard, per_shard))
-            rows = column(rows, "object", keys(shard, per_shard))
             held.append(column(column(rows, "shard", np.full(per_shard, shard)), "row", np.arange(per_shard)))
             if len(held) * per_shard >= GROUP or shard + 1 == shards:
                 writer.write_table(pa.concat_tables(held).combine_chunks(), row_group_size=GROUP)
