@@ -154,7 +154,6 @@ fn offered(address: &str, photos: &[Vec<u8>], rate: f64) -> Result<Offered, Fail
     let all = Mutex::new(Offered::default());
     let started = Instant::now();
     let ask = || -> Result<(), String> {
-        let mut client = Client::to(address).map_err(|e| e.to_string())?;
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);
             let due = Duration::from_secs_f64(n as f64 / rate);
@@ -162,6 +161,8 @@ fn offered(address: &str, photos: &[Vec<u8>], rate: f64) -> Result<Offered, Fail
                 return Ok(());
             }
             sleep(due.saturating_sub(started.elapsed()));
+            // A connection of its own: at a low load one that is kept would be idle for longer than the server waits.
+            let mut client = Client::to(address).map_err(|e| e.to_string())?;
             let status = client.ask("POST /v1/label", &photos[n % photos.len()]);
             let status = status.map_err(|e| e.to_string())?;
             let millis = (started.elapsed().saturating_sub(due)).as_secs_f64() * 1e3;
