@@ -108,7 +108,7 @@ pub(super) fn section(all: &[Job], most: usize) -> Section {
     ];
     Section {
         title: "Jobs",
-        lead: html! { p { (counted(waiting, "job is", "jobs are")) " not at the end." } },
+        lead: html! { @if waiting > 0 { p { (counted(waiting, "job has", "jobs have")) " not ended." } } },
         content: html! {
             @if rows.is_empty() { p.note { "None yet: " code { "understudy jobs submit" } " and " code { "POST /v1/jobs" } " submit one." } }
             @else { (table("Jobs", &columns, &rows)) }
