@@ -198,6 +198,50 @@ print(json.dumps({
 }
 
 #[test]
+fn a_stream_that_a_client_takes_slowly_holds_up_streams_beyond_their_number_alone() {
+    let place = place();
+    let config = place.path("serve.toml");
+    std::fs::write(&config, "[flight]\nconcurrent = 1\n").unwrap();
+    let (server, url) = serve(&place, &["--config", config.to_str().unwrap()]);
+    let answer = ask(
+        &url,
+        r"
+import time, urllib.request
+
+def run(sql):
+    with connect() as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+def over_http():
+    request = urllib.request.Request(sys.argv[2] + '/v1/sql', json.dumps({'sql': 'SELECT 2 AS two'}).encode(), {'Content-Type': 'application/json'})
+    return json.load(urllib.request.urlopen(request))['rows']
+
+with connect() as connection, connection.cursor() as cursor:
+    cursor.execute('SELECT value FROM generate_series(1, 20000000)')
+    first = cursor.fetchone()[0]
+    busy = refused(lambda: run('SELECT 1'))
+    http = over_http()
+for _ in range(100):
+    try:
+        after = run('SELECT 1')
+        break
+    except Error:
+        time.sleep(0.1)
+print(json.dumps({'first': first, 'busy': busy, 'http': http, 'after': after}))
+",
+        &[&server.url],
+    );
+    assert_eq!(
+        (&answer["first"], &answer["after"]),
+        (&json!(1), &json!([[1]]))
+    );
+    assert_eq!(answer["http"], json!([{"two": 2}]));
+    let busy = answer["busy"].as_str().unwrap();
+    assert!(busy.contains("as many queries run as may"), "{busy}");
+}
+
+#[test]
 fn tokens_are_asked_for_and_given_as_bearers_or_passwords() {
     let place = place();
     let new = place.ok(&["tokens", "new", "--role", "read", "--name", "polly"]);

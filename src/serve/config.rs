@@ -39,6 +39,8 @@ const SQL_CONCURRENT: usize = 4;
 const FLIGHT_ROWS: usize = 20_000_000;
 /// A stream goes on as long as its client takes rows.
 const FLIGHT_TIME_S: f64 = 600.0;
+/// Streams side by side.
+const FLIGHT_CONCURRENT: usize = 4;
 /// Images that wait for a model. Half a second of work of two cores with a small network: a longer queue would be a longer wait, not more labels.
 const QUEUE: usize = 64;
 /// Milliseconds for which the first image of a batch waits for others while a worker is free.
@@ -59,7 +61,7 @@ pub struct ServeConfig {
     pub limits: LimitsConfig,
     /// What bounds a query.
     pub sql: SqlConfig,
-    /// What bounds a query of Flight SQL, besides the memory and the number of `sql`.
+    /// What bounds a query of Flight SQL, besides the memory of `sql`.
     pub flight: FlightConfig,
     /// How images of requests are labelled.
     pub label: LabelConfig,
@@ -142,6 +144,8 @@ pub struct FlightConfig {
     pub rows: usize,
     /// Seconds after which it is stopped, the time in which its client takes the rows included.
     pub time_s: f64,
+    /// Streams side by side, besides the queries of `sql`, which they may outlast; more are refused. Memory is at most this times `sql.memory`.
+    pub concurrent: usize,
 }
 
 /// The `[label]` section.
@@ -213,6 +217,7 @@ impl Default for FlightConfig {
         Self {
             rows: FLIGHT_ROWS,
             time_s: FLIGHT_TIME_S,
+            concurrent: FLIGHT_CONCURRENT,
         }
     }
 }
@@ -294,6 +299,7 @@ impl ServeConfig {
             ("sql.result_bytes", sql.result_bytes, usize::MAX),
             ("sql.concurrent", sql.concurrent, 1024),
             ("flight.rows", self.flight.rows, usize::MAX),
+            ("flight.concurrent", self.flight.concurrent, 1024),
             ("label.queue", label.queue, 65_536),
             ("label.models", label.models, 64),
         ] {

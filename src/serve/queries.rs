@@ -71,6 +71,8 @@ pub(super) struct Table {
 pub(super) struct Queries {
     threads: Option<Runtime>,
     places: Arc<Semaphore>,
+    /// Of streams, which last as long as their clients take rows: pages and other queries go on beside them.
+    streams: Arc<Semaphore>,
     limits: SqlConfig,
     /// For the next query.
     pub(super) footers: Footers,
@@ -94,7 +96,7 @@ impl Drop for Stopped {
 }
 
 impl Queries {
-    pub(super) fn start(limits: SqlConfig) -> Result<Self, ServeError> {
+    pub(super) fn start(limits: SqlConfig, streams: usize) -> Result<Self, ServeError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(cores + SPARE_THREADS)
@@ -105,6 +107,7 @@ impl Queries {
         Ok(Self {
             threads: Some(threads),
             places: Arc::new(Semaphore::new(limits.concurrent)),
+            streams: Arc::new(Semaphore::new(streams)),
             footers: Footers::new(limits.footers),
             limits,
         })
@@ -197,7 +200,7 @@ impl Queries {
         values: Vec<ScalarValue>,
         limits: &FlightConfig,
     ) -> Result<Streamed, Problem> {
-        let place = self.place()?;
+        let place = place(&self.streams)?;
         let threads = self.threads.as_ref().ok_or_else(busy)?;
         let (workspace, memory, most) = (workspace.clone(), self.limits.memory, limits.rows);
         let footers = self.footers.clone();
@@ -305,7 +308,7 @@ impl Queries {
         T: Send + 'static,
         E: Into<Error> + Send + 'static,
     {
-        let place = self.place()?;
+        let place = place(&self.places)?;
         let threads = self.threads.as_ref().ok_or_else(busy)?;
         let limit = Duration::from_secs_f64(self.limits.time_s);
         let task = threads.spawn(
@@ -324,11 +327,10 @@ impl Queries {
             Err(_) => Err(CatalogError::Time { limit }.into()),
         }
     }
+}
 
-    fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let places = Arc::clone(&self.places);
-        places.try_acquire_owned().map_err(|_| busy())
-    }
+fn place(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    Arc::clone(of).try_acquire_owned().map_err(|_| busy())
 }
 
 fn busy() -> Problem {

@@ -55,7 +55,7 @@ impl Service {
         let gate = gate.map(GateFile::read).transpose()?;
         let metrics = Arc::new(Metrics::new());
         Ok(Self {
-            queries: Queries::start(config.sql.clone())?,
+            queries: Queries::start(config.sql.clone(), config.flight.concurrent)?,
             models: Models::new(&workspace, &config, onnxruntime.clone(), &metrics),
             bodies: Arc::new(Semaphore::new(config.limits.bodies_bytes / KIB)),
             changing: Arc::default(),
