@@ -97,11 +97,14 @@ impl Photos {
         let Ok(entries) = std::fs::read_dir(self.place.path(&folder)) else {
             return BTreeMap::new();
         };
-        let of = entries.map(Result::unwrap).map(|entry| {
+        // What is being put has another name, under which it is gone a moment later.
+        let named = entries.map(Result::unwrap).filter_map(|entry| {
             let name = entry.file_name().into_string().unwrap();
-            (name, entry.metadata().unwrap().modified().unwrap())
+            let whole = name.starts_with("shard-") && name.ends_with(".parquet");
+            whole.then_some((name, entry))
         });
-        of.filter(|(name, _)| name.starts_with("shard-") && name.ends_with(".parquet"))
+        named
+            .map(|(name, entry)| (name, entry.metadata().unwrap().modified().unwrap()))
             .collect()
     }
 }
