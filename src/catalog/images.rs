@@ -109,8 +109,8 @@ pub async fn fingerprinted(
     classes: usize,
 ) -> Result<DataFrame, CatalogError> {
     let place = folder(dataset, teacher);
-    let settings = format!("{place}/_labels.json");
-    let raw = if let Some(settings) = workspace.find_json::<LabelSettings>(&settings).await? {
+    let settings = LabelSettings::find(workspace, dataset, teacher).await?;
+    let raw = if let Some(settings) = settings {
         let schema = schema::labels(settings.encoding, classes);
         let place = [format!("{place}/")];
         listing(workspace, context, &place, schema, Vec::new())?

@@ -91,8 +91,7 @@ async fn raw_labels(
     classes: usize,
 ) -> Result<Option<(LabelSettings, DataFrame)>, CatalogError> {
     let place = folder(dataset, teacher);
-    let settings = format!("{place}/_labels.json");
-    let Some(settings) = workspace.find_json::<LabelSettings>(&settings).await? else {
+    let Some(settings) = LabelSettings::find(workspace, dataset, teacher).await? else {
         return Ok(None);
     };
     let schema = schema::labels(settings.encoding, classes);

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::{Item, Look, Reason, item};
 use crate::error::Error;
-use crate::label::folder;
+use crate::label::{SETTINGS, folder};
 use crate::promotion;
 use crate::relabel::{churns, labelled_by, stale};
 use crate::select::report::SelectionFile;
@@ -59,13 +59,13 @@ async fn of_teacher(look: &Look<'_>, place: &str) -> Result<Vec<Item>, Error> {
     if !objects.iter().all(|(_, object)| look.is_old(object)) {
         return Ok(Vec::new());
     }
-    let claimed = objects.iter().any(|(name, _)| name == "_labels.json");
+    let claimed = objects.iter().any(|(name, _)| name == SETTINGS);
     let reason = if claimed {
         Reason::FormerLabels
     } else {
         Reason::UnclaimedLabels
     };
-    objects.sort_by_key(|(name, _)| name != "_labels.json");
+    objects.sort_by_key(|(name, _)| name != SETTINGS);
     Ok(objects
         .iter()
         .map(|(name, object)| item(place, name, object, reason))

@@ -42,6 +42,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 pub use self::error::LabelError;
 pub use self::settings::LabelSettings;
+pub(crate) use self::settings::SETTINGS;
 
 use self::commit::{LabelsObject, ObjectWriter, Row, Storage};
 use self::fetch::Fetcher;

@@ -11,7 +11,10 @@ use super::{LabelError, folder};
 use crate::config::LabelConfig;
 use crate::schema::Encoding;
 use crate::teacher::Teacher;
-use crate::workspace::{Workspace, to_json};
+use crate::workspace::{Workspace, WorkspaceError, to_json};
+
+/// What the settings are called, beside the labels objects.
+pub(crate) const SETTINGS: &str = "_labels.json";
 
 /// `_labels.json`: how the labels of a dataset by a teacher are made. All of them are made the same way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +66,23 @@ impl LabelSettings {
         }
     }
 
+    /// Where `_labels.json` of a dataset's labels by a teacher lies in the workspace.
+    pub fn place(dataset: &str, teacher: &str) -> String {
+        format!("{}/{SETTINGS}", folder(dataset, teacher))
+    }
+
+    /// How a dataset was labelled by a teacher, where it was begun.
+    ///
+    /// # Errors
+    /// The store's, or [`WorkspaceError::Damaged`].
+    pub async fn find(
+        workspace: &Workspace,
+        dataset: &str,
+        teacher: &str,
+    ) -> Result<Option<Self>, WorkspaceError> {
+        workspace.find_json(&Self::place(dataset, teacher)).await
+    }
+
     /// Creates `_labels.json`, or checks that the one there says the same.
     ///
     /// # Errors
@@ -73,7 +93,7 @@ impl LabelSettings {
         dataset: &str,
         teacher: &str,
     ) -> Result<(), LabelError> {
-        let place = format!("{}/_labels.json", folder(dataset, teacher));
+        let place = Self::place(dataset, teacher);
         workspace.create(&place, to_json(self)).await?;
         self.check(workspace, dataset, teacher).await
     }
@@ -88,7 +108,7 @@ impl LabelSettings {
         dataset: &str,
         teacher: &str,
     ) -> Result<(), LabelError> {
-        let place = format!("{}/_labels.json", folder(dataset, teacher));
+        let place = Self::place(dataset, teacher);
         let found: Option<BTreeMap<String, serde_json::Value>> =
             workspace.find_json(&place).await?;
         let Some(found) = found else {

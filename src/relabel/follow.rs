@@ -3,7 +3,7 @@
 use object_store::ObjectStoreExt;
 use serde::Serialize;
 
-use crate::label::{folder, whose};
+use crate::label::{LabelSettings, whose};
 use crate::promotion::Promotion;
 use crate::store::StoreError;
 use crate::teacher::NOISED;
@@ -107,8 +107,7 @@ pub(super) async fn before(
     }
     let mut begun = Vec::new();
     for by in others {
-        let place = folder(dataset, &by.teacher);
-        let settings = workspace.path(&format!("{place}/_labels.json"));
+        let settings = workspace.path(&LabelSettings::place(dataset, &by.teacher));
         let at = match workspace.at.store.head(&settings).await {
             Ok(meta) => meta.last_modified,
             Err(object_store::Error::NotFound { .. }) => continue,

@@ -9,8 +9,8 @@ use super::{Churn, Refreshed, RelabelError, Stale, churn, refresh, stale};
 use crate::config::Config;
 use crate::dataset;
 use crate::error::Error;
+use crate::label::LabelSettings;
 use crate::label::job::LabelJob;
-use crate::label::{LabelSettings, folder};
 use crate::promotion::{self, Promotion, PromotionError};
 use crate::runtime::Device;
 use crate::store::StorageOptions;
@@ -181,8 +181,7 @@ async fn settings(
 ) -> Result<Config, Error> {
     let mut config = Config::default();
     for teacher in std::iter::once(current).chain(before) {
-        let place = format!("{}/_labels.json", folder(dataset, teacher));
-        let Some(found) = workspace.find_json::<LabelSettings>(&place).await? else {
+        let Some(found) = LabelSettings::find(workspace, dataset, teacher).await? else {
             continue;
         };
         config.label.encoding = found.encoding;

@@ -9,7 +9,7 @@ use super::query::{Parameter, Query, rows};
 use super::samples::{self, Strip};
 use super::strips::Picked;
 use crate::dataset::{self, Dataset, DatasetError};
-use crate::label::{self, LabelSettings, whose};
+use crate::label::{LabelSettings, whose};
 use crate::select::report::SelectionFile;
 use crate::teacher::TeacherRecord;
 use crate::workspace::Workspace;
@@ -184,10 +184,9 @@ async fn teachers(
         .into_iter()
         .flatten()
     {
-        let place = format!("{}/_labels.json", label::folder(dataset, name));
         teachers.push(TeacherFacts {
             record: whose::teacher_of(workspace, name).await?.record,
-            settings: workspace.find_json(&place).await?,
+            settings: LabelSettings::find(workspace, dataset, name).await?,
         });
     }
     Ok(teachers)
