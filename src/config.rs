@@ -183,18 +183,7 @@ impl Config {
             label.top_k,
             "keep at least one class",
         )?;
-        check(
-            label.batch <= 4096,
-            "label.batch",
-            label.batch,
-            "use 1 to 4096 images, or 0 for the default",
-        )?;
-        check(
-            label.workers <= 1024,
-            "label.workers",
-            label.workers,
-            "use 1 to 1024 threads, or 0 for one a core",
-        )?;
+        check_batches(label.batch, label.workers)?;
         check(
             (1..=1024).contains(&label.prefetch),
             "label.prefetch",
@@ -252,6 +241,22 @@ pub(crate) fn check(
             advice: advice.to_owned(),
         })
     }
+}
+
+/// Whether images of a batch and threads that label are within bounds.
+pub(crate) fn check_batches(batch: usize, workers: usize) -> Result<(), ConfigError> {
+    check(
+        batch <= 4096,
+        "label.batch",
+        batch,
+        "use 1 to 4096 images, or 0 for the default",
+    )?;
+    check(
+        workers <= 1024,
+        "label.workers",
+        workers,
+        "use 1 to 1024 threads, or 0 for one a core",
+    )
 }
 
 /// TOML → a value, with line and column in the error and the nearest key where one is misspelt.

@@ -178,26 +178,16 @@ pub(super) async fn check(
     response
 }
 
-/// Lets a gRPC call through whose token allows to read.
-pub(super) async fn check_call(
-    State(service): State<Shared>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    match service.access.caller(&request) {
-        // Each role may read.
-        Ok(caller) => {
-            request.extensions_mut().insert(caller.clone());
-            let mut response = next.run(request).await;
-            response.extensions_mut().insert(caller);
-            response
-        }
-        Err(problem) => {
-            let mut response = flight::status(problem.clone()).into_http();
-            response.extensions_mut().insert(problem);
-            response
-        }
-    }
+/// As [`check`] for reading; but a refusal is gRPC's.
+pub(super) async fn check_call(service: State<Shared>, request: Request, next: Next) -> Response {
+    let State(service) = service;
+    let response = check(State((service, Role::Read)), request, next).await;
+    let Some(problem) = response.extensions().get::<Problem>().cloned() else {
+        return response;
+    };
+    let mut refused = flight::status(problem.clone()).into_http();
+    refused.extensions_mut().insert(problem);
+    refused
 }
 
 #[cfg(test)]

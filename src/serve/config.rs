@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ConfigError, check, parse_toml};
+use crate::config::{ConfigError, check, check_batches, parse_toml};
 use crate::label::decode::DecodeConfig;
 use crate::teacher::TeacherRef;
 
@@ -316,18 +316,7 @@ impl ServeConfig {
             limits.bodies_bytes,
             "give at least `limits.body_bytes`: one body has to fit",
         )?;
-        check(
-            label.batch <= 4096,
-            "label.batch",
-            label.batch,
-            "use 1 to 4096 images, or 0 for the default",
-        )?;
-        check(
-            label.workers <= 1024,
-            "label.workers",
-            label.workers,
-            "use 1 to 1024 threads, or 0 for one a core",
-        )?;
+        check_batches(label.batch, label.workers)?;
         check(
             (0.0..=1000.0).contains(&label.wait_ms),
             "label.wait_ms",
