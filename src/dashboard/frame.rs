@@ -3,8 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::Place;
-use crate::report::palette;
-use crate::report::{STYLE, policy};
+use crate::report::{head, policy};
 
 /// Forms and scripts talk to this server alone.
 const POLICY: &str = "form-action 'self'; connect-src 'self'";
@@ -35,15 +34,7 @@ impl Frame {
         let page = html! {
             (DOCTYPE)
             html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    meta http-equiv="Content-Security-Policy" content=(policy(self.script, POLICY));
-                    title { (self.title) " · understudy" }
-                    link rel="icon" href="data:,";
-                    style { (PreEscaped(palette::style())) (PreEscaped(STYLE)) (PreEscaped(OWN_STYLE)) }
-                }
+                (head(&format!("{} · understudy", self.title), &policy(self.script, POLICY), OWN_STYLE))
                 body.dashboard {
                     a.skip href="#main" { "Skip to the content" }
                     div.page {

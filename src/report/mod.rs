@@ -32,7 +32,7 @@ use datafusion::error::DataFusionError;
 
 pub use self::course::{TrainingPage, TrainingReport};
 use self::figures::Figures;
-pub(crate) use self::page::{STYLE, policy};
+pub(crate) use self::page::{head, policy};
 use self::pictures::Pictures;
 pub use self::put::put;
 use crate::catalog::{self, CatalogError};

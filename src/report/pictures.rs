@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, stream};
@@ -318,21 +320,7 @@ fn within(width: u32, height: u32) -> (u32, u32) {
 
 /// Base64 of RFC 4648, with padding.
 pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            if digit <= chunk.len() {
-                let value = bits >> (18 - 6 * digit) & 63;
-                text.push(char::from(DIGITS[value as usize]));
-            } else {
-                text.push('=');
-            }
-        }
-    }
-    text
+    BASE64_STANDARD.encode(bytes)
 }
 
 #[cfg(test)]

@@ -98,9 +98,8 @@ impl Index {
         }
         Self {
             by_sha,
-            tables: (0..)
-                .zip(PART_DISTANCES)
-                .map(|(part, _)| Table::new(&hashes, part))
+            tables: (0..PART_DISTANCES.len() as u32)
+                .map(|part| Table::new(&hashes, part))
                 .collect(),
             masks: PART_DISTANCES.map(|most| {
                 let all = 0..=u16::MAX;

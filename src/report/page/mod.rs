@@ -21,7 +21,7 @@ use super::figures::Figures;
 use super::palette;
 use super::pictures::{Pictures, base64};
 
-pub(crate) const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("table.js");
 
 /// The whole page.
@@ -76,6 +76,22 @@ pub(super) fn render_training(course: &Course) -> Result<String, ReportError> {
     Ok(shell.render())
 }
 
+/// A page's head; `own_style` comes after the style of all pages.
+pub(crate) fn head(title: &str, policy: &str, own_style: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            meta http-equiv="Content-Security-Policy" content=(policy);
+            title { (title) }
+            // Without this a browser asks the server for an icon.
+            link rel="icon" href="data:,";
+            style { (PreEscaped(palette::style())) (PreEscaped(STYLE)) (PreEscaped(own_style)) }
+        }
+    }
+}
+
 /// What all pages have around their sections.
 struct Shell<'a> {
     title: String,
@@ -92,16 +108,7 @@ impl Shell<'_> {
         let page = html! {
             (DOCTYPE)
             html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    meta http-equiv="Content-Security-Policy" content=(policy(self.script, "form-action 'none'"));
-                    title { (self.title) }
-                    // Without this a browser asks the server for an icon.
-                    link rel="icon" href="data:,";
-                    style { (PreEscaped(palette::style())) (PreEscaped(STYLE)) }
-                }
+                (head(&self.title, &policy(self.script, "form-action 'none'"), ""))
                 body {
                     a.skip href={ "#" (first) } { "Skip to the figures" }
                     div.page {
