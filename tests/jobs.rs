@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::promote::teacher;
 use crate::support::onnx::Model;
 use crate::support::s3::{Fault, S3};
-use crate::support::{Place, colour, differing, files, interrupt, jpeg, wait_until};
+use crate::support::{Place, colour, differing, files, interrupt, jpeg, label_args, wait_until};
 
 /// Images of a shard.
 const SHARD: u32 = 4;
@@ -225,10 +225,7 @@ fn two_workers_on_one_s3_server_do_each_job_once() {
         String::from_utf8(output.stdout).unwrap()
     };
     ok(&["init"]);
-    let (onnx, toml) = (place.path("m.onnx"), place.path("t.toml"));
-    std::fs::write(&onnx, Model::default().bytes()).unwrap();
-    std::fs::write(&toml, Model::default().teacher_toml()).unwrap();
-    let (onnx, toml) = (onnx.display().to_string(), toml.display().to_string());
+    let [onnx, toml] = place.write_model(&Model::default());
     ok(&[
         "teachers", "add", "tiny", "--model", &onnx, "--config", &toml,
     ]);
@@ -537,16 +534,7 @@ fn a_command_whose_lease_is_over_writes_nothing() {
     let later = u64::MAX.to_string();
     for (until, ok) in [("0", false), ("no number", false), (later.as_str(), true)] {
         let images = photos.place.path("s3/photos/in").display().to_string();
-        let args = [
-            "label",
-            "--dataset",
-            "d",
-            "--source",
-            &images,
-            "--teacher",
-            "tiny",
-        ];
-        let mut command = photos.place.command(&args);
+        let mut command = photos.place.command(&label_args(&images));
         command
             .env("UNDERSTUDY_CHILD", "1")
             .env("UNDERSTUDY_FENCE", format!("job-x:3:{until}"))

@@ -34,20 +34,11 @@ impl Bucket {
         let s3 = S3::start(&place.path("s3"));
         let bucket = Self { place, s3 };
         bucket.ok(&bucket.s3.endpoint, &["init"]);
-        let (onnx, toml) = (bucket.place.path("m.onnx"), bucket.place.path("t.toml"));
-        std::fs::write(&onnx, Model::default().bytes()).unwrap();
-        std::fs::write(&toml, Model::default().teacher_toml()).unwrap();
-        let at = |p: std::path::PathBuf| p.display().to_string();
+        let [onnx, toml] = bucket.place.write_model(&Model::default());
         bucket.ok(
             &bucket.s3.endpoint,
             &[
-                "teachers",
-                "add",
-                "tiny",
-                "--model",
-                &at(onnx),
-                "--config",
-                &at(toml),
+                "teachers", "add", "tiny", "--model", &onnx, "--config", &toml,
             ],
         );
         bucket
@@ -207,8 +198,7 @@ fn a_selections_images_are_labelled_in_a_bucket_though_answers_are_lost() {
     let at = bucket.s3.endpoint.clone();
     let config = bucket.config("[manifest]\nshard_images = 4\n");
     bucket.label(&at, &["--config", &config]);
-    let (onnx, toml) = (bucket.place.path("m.onnx"), bucket.place.path("t.toml"));
-    let [onnx, toml] = [onnx, toml].map(|p| p.display().to_string());
+    let [onnx, toml] = bucket.place.write_model(&Model::default());
     bucket.ok(
         &at,
         &[
@@ -330,10 +320,7 @@ fn a_store_that_ignores_create_only_puts_is_found_out_and_still_labelled_exactly
     assert!(said.contains("ignores create-only puts"), "{said}");
     let (doctor, _) = run(&["doctor"]);
     assert!(doctor.contains("one understudy at a time"), "{doctor}");
-    let (onnx, toml) = (place.path("m.onnx"), place.path("t.toml"));
-    std::fs::write(&onnx, Model::default().bytes()).unwrap();
-    std::fs::write(&toml, Model::default().teacher_toml()).unwrap();
-    let (onnx, toml) = (onnx.display().to_string(), toml.display().to_string());
+    let [onnx, toml] = place.write_model(&Model::default());
     run(&[
         "teachers", "add", "tiny", "--model", &onnx, "--config", &toml,
     ]);

@@ -51,6 +51,12 @@ fn serve(place: &Place, more: &[&str]) -> (Server, String) {
     (server, url)
 }
 
+fn serve_with(place: &Place, config: &str) -> (Server, String) {
+    let file = place.path("serve.toml");
+    std::fs::write(&file, config).unwrap();
+    serve(place, &["--config", file.to_str().unwrap()])
+}
+
 #[test]
 fn a_client_gets_the_rows_that_the_command_line_gets() {
     let place = place();
@@ -156,9 +162,7 @@ with connect() as connection:
 #[test]
 fn what_is_wrong_is_told_as_over_http() {
     let place = place();
-    let config = place.path("serve.toml");
-    std::fs::write(&config, "[flight]\nrows = 5\n").unwrap();
-    let (_server, url) = serve(&place, &["--config", config.to_str().unwrap()]);
+    let (_server, url) = serve_with(&place, "[flight]\nrows = 5\n");
     let answer = ask(
         &url,
         r"
@@ -200,9 +204,7 @@ print(json.dumps({
 #[test]
 fn a_stream_that_a_client_takes_slowly_holds_up_streams_beyond_their_number_alone() {
     let place = place();
-    let config = place.path("serve.toml");
-    std::fs::write(&config, "[flight]\nconcurrent = 1\n").unwrap();
-    let (server, url) = serve(&place, &["--config", config.to_str().unwrap()]);
+    let (server, url) = serve_with(&place, "[flight]\nconcurrent = 1\n");
     let answer = ask(
         &url,
         r"

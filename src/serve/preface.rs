@@ -95,7 +95,9 @@ mod tests {
         theirs.write_all(b"PRI * HTTP").await.unwrap();
         let mut stream = Preface::new(ours, within);
         let mut all = [0; PREFACE];
-        let failed = stream.read_exact(&mut all).await.unwrap_err();
+        // What waits for ever fails here, rather than never.
+        let read = tokio::time::timeout(within * 50, stream.read_exact(&mut all));
+        let failed = read.await.unwrap().unwrap_err();
         assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
 
         let (ours, mut theirs) = tokio::io::duplex(64);

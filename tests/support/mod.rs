@@ -119,18 +119,16 @@ impl Place {
     }
 
     pub(crate) fn add_teacher(&self, name: &str, model: &Model) {
+        let [onnx, toml] = self.write_model(model);
+        self.ok(&["teachers", "add", name, "--model", &onnx, "--config", &toml]);
+    }
+
+    /// Writes a model and its teacher.toml, and tells where.
+    pub(crate) fn write_model(&self, model: &Model) -> [String; 2] {
         let (onnx, toml) = (self.path("model.onnx"), self.path("teacher.toml"));
         std::fs::write(&onnx, model.bytes()).unwrap();
         std::fs::write(&toml, model.teacher_toml()).unwrap();
-        self.ok(&[
-            "teachers",
-            "add",
-            name,
-            "--model",
-            &onnx.display().to_string(),
-            "--config",
-            &toml.display().to_string(),
-        ]);
+        [onnx, toml].map(|path| path.display().to_string())
     }
 
     /// Every file of the labels, by its path below the workspace.
