@@ -8,6 +8,7 @@
 mod support;
 
 mod child;
+mod columns;
 mod evaluate;
 mod export;
 mod gc;

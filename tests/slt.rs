@@ -21,7 +21,7 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt as _;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner, strict_column_validator};
 use understudy::Error;
-use understudy::catalog::{self, CatalogError};
+use understudy::catalog::{self, Cache, CatalogError};
 use understudy::cli::{Cli, Command};
 use understudy::run::select_job;
 use understudy::select::job::SelectJob;
@@ -36,6 +36,7 @@ struct Engine {
     place: Place,
     workspace: Workspace,
     selection: Option<SelectJob>,
+    cache: Option<Cache>,
 }
 
 impl Engine {
@@ -71,7 +72,11 @@ impl Engine {
             }
             (Some(_), None) => panic!("`{sql}` comes before a selection"),
             (None, _) => {
-                let context = catalog::open(&self.workspace, catalog::QUERY_MEMORY).await?;
+                let (workspace, memory) = (&self.workspace, catalog::QUERY_MEMORY);
+                let context = match &self.cache {
+                    None => catalog::open(workspace, memory).await?,
+                    Some(cache) => catalog::open_again(workspace, memory, cache).await?,
+                };
                 catalog::query(&context, sql).await?
             }
         };
@@ -151,8 +156,8 @@ fn texts(batch: &RecordBatch) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Runs a file; what it says where it fails.
-fn run(file: &Path) -> Option<String> {
+/// Runs a file, with what a process keeps between queries or without; what it says where it fails.
+fn run(file: &Path, cache: Option<&Cache>) -> Option<String> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut runner = Runner::new(|| async {
@@ -161,6 +166,7 @@ fn run(file: &Path) -> Option<String> {
                 place,
                 workspace,
                 selection: None,
+                cache: cache.cloned(),
             })
         });
         runner.with_column_validator(strict_column_validator);
@@ -170,7 +176,7 @@ fn run(file: &Path) -> Option<String> {
     })
 }
 
-fn run_all(folder: &str) {
+fn run_all(folder: &str, cache: Option<&Cache>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/slt")
         .join(folder);
@@ -180,18 +186,28 @@ fn run_all(folder: &str) {
         .collect();
     files.sort();
     assert!(!files.is_empty());
-    let failures: Vec<_> = files.iter().filter_map(|file| run(file)).collect();
+    let failures: Vec<_> = files.iter().filter_map(|file| run(file, cache)).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
 #[test]
 fn the_catalog_answers_as_its_slt_files_say() {
-    run_all("catalog");
+    run_all("catalog", None);
+}
+
+#[test]
+fn the_catalog_answers_the_same_from_memory() {
+    run_all("catalog", Some(&Cache::new(1 << 20, 1 << 20)));
+}
+
+#[test]
+fn the_catalog_answers_the_same_where_memory_has_room_for_some_objects() {
+    run_all("catalog", Some(&Cache::new(1 << 20, 2000)));
 }
 
 #[test]
 fn every_query_of_a_selection_gives_what_its_slt_file_says() {
-    run_all("select");
+    run_all("select", None);
     let executed = EXECUTED.lock().unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/select");
     for entry in std::fs::read_dir(folder).unwrap() {

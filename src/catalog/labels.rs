@@ -9,6 +9,7 @@ use arrow::array::{RecordBatch, StringArray, UInt16Array};
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::{JoinType, ScalarValue};
 use datafusion::dataframe::DataFrame;
+use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarUDF, SimpleScalarUDF, Volatility, cast, col, lit,
@@ -16,8 +17,10 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 
 use super::bins::class_bins;
-use super::manifests::{generation_of_shard, history, without_superseded};
-use super::{CatalogError, functions, listing, union, view};
+use super::columns::Columns;
+use super::manifests::{any_superseded, generation_of_shard, history, without_superseded};
+use super::objects::{Folder, LabelsObjects, Which};
+use super::{CatalogError, encoded_url, functions, union, view};
 use crate::label::{LabelSettings, folder, whose};
 use crate::manifest::{self, Generation};
 use crate::schema::{self, Encoding, topk_fields};
@@ -31,6 +34,7 @@ pub(super) async fn register(
     workspace: &Workspace,
     context: &SessionContext,
     datasets: &[(String, Vec<Generation>)],
+    columns: Option<&Columns>,
 ) -> Result<(), CatalogError> {
     let (mut labels, mut rejects, mut known) = (Vec::new(), Vec::new(), Names::new());
     let mut sums = Vec::new();
@@ -45,21 +49,39 @@ pub(super) async fn register(
                 known.insert(teacher.to_owned(), Arc::clone(&names));
                 names
             };
-            let raw = raw_labels(
+            let found = Raw::find(workspace, dataset, teacher, names.len(), columns);
+            let Some(found) = found.await? else {
+                continue;
+            };
+            let of = Of {
                 workspace,
                 context,
                 dataset,
                 generations,
-                teacher,
-                names.len(),
-            );
-            let Some((settings, raw)) = raw.await? else {
-                continue;
             };
-            let encoding = settings.encoding;
+            let raw = found.rows(&of, Which::All)?;
             sums.push(class_bins(raw.clone(), dataset, teacher, &names)?);
-            labels.push(labels_half(raw.clone(), dataset, teacher, encoding, names)?);
-            rejects.push(rejects_half(raw, dataset, teacher)?);
+            labels.push(labels_half(
+                raw.clone(),
+                dataset,
+                teacher,
+                found.encoding,
+                names,
+            )?);
+            let rejected = |which| {
+                Ok::<_, CatalogError>(
+                    found
+                        .rows(&of, which)?
+                        .filter(col("reason").is_not_null())?,
+                )
+            };
+            let later = found
+                .rows(&of, Which::All)?
+                .filter(col("retry").gt(lit(0_u16)))?;
+            let again = still_rejected(rejected(Which::Retried)?, later)?;
+            for rows in [rejected(Which::Last)?, again] {
+                rejects.push(rejects_half(rows, dataset, teacher)?);
+            }
         }
     }
     if labels.is_empty() {
@@ -81,34 +103,51 @@ pub(super) async fn register(
     Ok(())
 }
 
-/// The labels objects of a dataset by a teacher, of each key the newest generation, and how they were made.
-async fn raw_labels(
-    workspace: &Workspace,
-    context: &SessionContext,
-    dataset: &str,
-    generations: &[Generation],
-    teacher: &str,
-    classes: usize,
-) -> Result<Option<(LabelSettings, DataFrame)>, CatalogError> {
-    let place = folder(dataset, teacher);
-    let Some(settings) = LabelSettings::find(workspace, dataset, teacher).await? else {
-        return Ok(None);
-    };
-    let schema = schema::labels(settings.encoding, classes);
-    let raw = listing(
-        workspace,
-        context,
-        &[format!("{place}/")],
-        schema,
-        Vec::new(),
-    )?;
-    if generations.len() < 2 {
-        return Ok(Some((settings, raw)));
+/// The labels objects of a dataset by a teacher, and how probabilities are stored in them.
+struct Raw {
+    folder: Folder,
+    encoding: Encoding,
+}
+
+/// The manifests of a dataset.
+struct Of<'a> {
+    workspace: &'a Workspace,
+    context: &'a SessionContext,
+    dataset: &'a str,
+    generations: &'a [Generation],
+}
+
+impl Raw {
+    async fn find(
+        workspace: &Workspace,
+        dataset: &str,
+        teacher: &str,
+        classes: usize,
+        columns: Option<&Columns>,
+    ) -> Result<Option<Self>, CatalogError> {
+        let Some(settings) = LabelSettings::find(workspace, dataset, teacher).await? else {
+            return Ok(None);
+        };
+        let place = format!("{}/", folder(dataset, teacher));
+        let url = ListingTableUrl::parse(encoded_url(workspace, &place))?;
+        let encoding = settings.encoding;
+        let schema = schema::labels(encoding, classes);
+        let folder = Folder::new(url, schema, columns.cloned());
+        Ok(Some(Self { folder, encoding }))
     }
-    let history = history(workspace, context, dataset, generations)?;
-    let shards = generation_of_shard(generations)?;
-    let newest = without_superseded(raw, &history, generations, shards)?;
-    Ok(Some((settings, newest)))
+
+    /// The rows of its objects, of each key the newest generation.
+    fn rows(&self, of: &Of<'_>, which: Which) -> Result<DataFrame, CatalogError> {
+        let folder = self.folder.clone();
+        let objects = Arc::new(LabelsObjects { folder, which });
+        let rows = of.context.read_table(objects)?;
+        if !any_superseded(of.generations) {
+            return Ok(rows);
+        }
+        let history = history(of.workspace, of.context, of.dataset, of.generations)?;
+        let shards = generation_of_shard(of.generations)?;
+        without_superseded(rows, &history, of.generations, shards)
+    }
 }
 
 /// The labels of a dataset under a teacher's name (and its noise's: [`crate::label::whose::name`]), each key once, as they are stored: `probs` is of the
@@ -124,12 +163,19 @@ pub async fn labels_of(
     classes: usize,
 ) -> Result<DataFrame, CatalogError> {
     let generations = manifest::generations(workspace, dataset).await?;
-    let raw = raw_labels(workspace, context, dataset, &generations, teacher, classes).await?;
-    let Some((_, raw)) = raw else {
+    let found = Raw::find(workspace, dataset, teacher, classes, None).await?;
+    let Some(found) = found else {
         let none = RecordBatch::new_empty(schema::labels(Encoding::Float32, classes));
         return Ok(context.read_batch(none)?);
     };
-    Ok(raw.filter(col("reason").is_null())?)
+    let of = Of {
+        workspace,
+        context,
+        dataset,
+        generations: &generations,
+    };
+    let rows = found.rows(&of, Which::All)?;
+    Ok(rows.filter(col("reason").is_null())?)
 }
 
 fn labels_half(
@@ -182,15 +228,25 @@ fn labels_half(
     Ok(raw.filter(col("reason").is_null())?.select(columns)?)
 }
 
-fn rejects_half(raw: DataFrame, dataset: &str, teacher: &str) -> Result<DataFrame, CatalogError> {
-    let later = raw
-        .clone()
-        .filter(col("retry").gt(lit(0_u16)))?
-        .select(vec![
-            col("key").alias("later_key"),
-            col("shard").alias("later_shard"),
-            col("retry").alias("later_retry"),
-        ])?;
+/// Rejects without those that a later retry has tried again.
+fn still_rejected(rejects: DataFrame, retries: DataFrame) -> Result<DataFrame, CatalogError> {
+    let later = retries.select(vec![
+        col("key").alias("later_key"),
+        col("shard").alias("later_shard"),
+        col("retry").alias("later_retry"),
+    ])?;
+    Ok(rejects.join_on(
+        later,
+        JoinType::LeftAnti,
+        [
+            col("key").eq(col("later_key")),
+            col("shard").eq(col("later_shard")),
+            col("later_retry").gt(col("retry")),
+        ],
+    )?)
+}
+
+fn rejects_half(rows: DataFrame, dataset: &str, teacher: &str) -> Result<DataFrame, CatalogError> {
     let mut columns = vec![lit(dataset).alias("dataset"), lit(teacher).alias("teacher")];
     columns.extend(
         [
@@ -198,18 +254,7 @@ fn rejects_half(raw: DataFrame, dataset: &str, teacher: &str) -> Result<DataFram
         ]
         .map(col),
     );
-    Ok(raw
-        .filter(col("reason").is_not_null())?
-        .join_on(
-            later,
-            JoinType::LeftAnti,
-            [
-                col("key").eq(col("later_key")),
-                col("shard").eq(col("later_shard")),
-                col("later_retry").gt(col("retry")),
-            ],
-        )?
-        .select(columns)?)
+    Ok(rows.select(columns)?)
 }
 
 /// `class_name(class)`: the teacher's name of a class.

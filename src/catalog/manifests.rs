@@ -89,6 +89,12 @@ fn empty_manifest(context: &SessionContext) -> Result<DataFrame, DataFusionError
         .select(columns)
 }
 
+/// Whether a later generation has something that is not new.
+pub(super) fn any_superseded(generations: &[Generation]) -> bool {
+    let later = generations.iter().skip(1);
+    later.into_iter().any(|g| g.changed + g.gone > 0)
+}
+
 /// Rows less those whose key has a row in a later generation: it changed, or it is gone.
 pub(super) fn without_superseded(
     rows: DataFrame,
@@ -96,7 +102,7 @@ pub(super) fn without_superseded(
     generations: &[Generation],
     generation: Expr,
 ) -> Result<DataFrame, CatalogError> {
-    if generations.len() < 2 {
+    if !any_superseded(generations) {
         return Ok(rows);
     }
     let later = history

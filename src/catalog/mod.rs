@@ -8,6 +8,7 @@
 mod audit;
 mod bins;
 mod churn_reports;
+mod columns;
 mod error;
 mod functions;
 pub mod images;
@@ -15,6 +16,7 @@ mod jobs;
 mod labels;
 mod lazy;
 mod manifests;
+mod objects;
 mod pipelines;
 mod plans;
 mod promotions;
@@ -43,6 +45,8 @@ use datafusion::logical_expr::SortExpr;
 use datafusion::prelude::SessionContext;
 use url::Url;
 
+use self::columns::Columns;
+
 pub use self::error::CatalogError;
 pub use self::functions::{churn_call, literal};
 pub use self::labels::labels_of;
@@ -51,7 +55,7 @@ pub use self::plans::{as_planned, plan_rows, selection_keys, whole_generation};
 pub use self::query::{DEFAULT_ROWS, Limits, execute, query};
 pub use self::rows::rows;
 pub use self::session::{
-    Footers, QUERY_MEMORY, context, join_by_sorting, read_lazily, selection_context,
+    Cache, QUERY_MEMORY, context, join_by_sorting, read_lazily, selection_context,
 };
 use crate::manifest;
 use crate::workspace::Workspace;
@@ -61,7 +65,8 @@ use crate::workspace::Workspace;
 /// # Errors
 /// [`CatalogError`].
 pub async fn open(workspace: &Workspace, memory: usize) -> Result<SessionContext, CatalogError> {
-    opened(workspace, session::read_only(workspace, memory, None)?).await
+    let context = session::read_only(workspace, memory, None)?;
+    opened(workspace, context, None).await
 }
 
 /// [`open`], for one query of many of the same process.
@@ -71,17 +76,18 @@ pub async fn open(workspace: &Workspace, memory: usize) -> Result<SessionContext
 pub async fn open_again(
     workspace: &Workspace,
     memory: usize,
-    footers: &Footers,
+    cache: &Cache,
 ) -> Result<SessionContext, CatalogError> {
-    let context = session::read_only(workspace, memory, Some(footers))?;
-    opened(workspace, context).await
+    let context = session::read_only(workspace, memory, Some(cache))?;
+    opened(workspace, context, Some(&cache.columns)).await
 }
 
 async fn opened(
     workspace: &Workspace,
     context: SessionContext,
+    columns: Option<&Columns>,
 ) -> Result<SessionContext, CatalogError> {
-    register(workspace, &context).await?;
+    register_with(workspace, &context, columns).await?;
     views::register(&context).await?;
     Ok(context)
 }
@@ -91,6 +97,14 @@ async fn opened(
 /// # Errors
 /// [`CatalogError`].
 pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result<(), CatalogError> {
+    register_with(workspace, context, None).await
+}
+
+async fn register_with(
+    workspace: &Workspace,
+    context: &SessionContext,
+    columns: Option<&Columns>,
+) -> Result<(), CatalogError> {
     let mut datasets = Vec::new();
     for name in workspace.folders("datasets").await? {
         let generations = manifest::generations(workspace, &name).await?;
@@ -99,7 +113,7 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
     manifests::register(workspace, context, &datasets)?;
     teachers::register(workspace, context).await?;
     promotions::register(workspace, context).await?;
-    labels::register(workspace, context, &datasets).await?;
+    labels::register(workspace, context, &datasets, columns).await?;
     selections::register(workspace, context).await?;
     trainings::register(workspace, context).await?;
     let (stages, models) = (pipelines::stages(), pipelines::models());

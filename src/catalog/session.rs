@@ -15,6 +15,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::path::Path;
 
 use super::CatalogError;
+use super::columns::Columns;
 use super::read_only::ReadOnly;
 use super::yielding::YieldInJoins;
 use crate::store;
@@ -23,27 +24,33 @@ use crate::workspace::Workspace;
 /// Memory of a query before it spills to the temporary directory: 256 MiB.
 pub const QUERY_MEMORY: usize = 256 * 1024 * 1024;
 
-/// Footers of Parquet files that queries have read, for the next ones. An object never changes under its name, and size and time are compared nevertheless.
+/// What queries have read of objects, for the next ones. An object never changes under its name, and size and time are compared nevertheless.
 #[derive(Clone)]
-pub struct Footers {
-    all: Arc<FileMetadataCache>,
+pub struct Cache {
+    footers: Arc<FileMetadataCache>,
     bytes: usize,
+    pub(super) columns: Columns,
 }
 
-impl Footers {
-    /// So many bytes of them at most; those that were not asked for the longest go first.
-    pub fn new(bytes: usize) -> Self {
-        let all = DefaultCache::<Path, CachedFileMetadataEntry>::new(bytes);
+impl Cache {
+    /// So many bytes of footers of Parquet files at most, of which those go first that were not asked for the longest; and so many of the short columns of labels, 8 a label.
+    pub fn new(footers: usize, columns: usize) -> Self {
+        let all = DefaultCache::<Path, CachedFileMetadataEntry>::new(footers);
         Self {
-            all: Arc::new(all),
-            bytes,
+            footers: Arc::new(all),
+            bytes: footers,
+            columns: Columns::new(columns),
         }
     }
 }
 
-impl fmt::Debug for Footers {
+impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Footers of {} bytes at most", self.bytes)
+        write!(
+            f,
+            "footers of {} bytes at most, {:?}",
+            self.bytes, self.columns
+        )
     }
 }
 
@@ -101,10 +108,10 @@ pub fn join_by_sorting(context: &SessionContext) {
 pub(super) fn read_only(
     workspace: &Workspace,
     memory: usize,
-    footers: Option<&Footers>,
+    cache: Option<&Cache>,
 ) -> Result<SessionContext, CatalogError> {
     let partitions = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = runtime(memory, footers)?;
+    let runtime = runtime(memory, cache)?;
     // The local disk is there by default.
     runtime.deregister_object_store(&store::parse_url("/")?)?;
     let at = &workspace.at;
@@ -131,12 +138,12 @@ fn config(partitions: usize) -> SessionConfig {
     config
 }
 
-fn runtime(memory: usize, footers: Option<&Footers>) -> Result<Arc<RuntimeEnv>, CatalogError> {
+fn runtime(memory: usize, cache: Option<&Cache>) -> Result<Arc<RuntimeEnv>, CatalogError> {
     let pool = Arc::new(FairSpillPool::new(memory));
     let mut caches = CacheManagerConfig::default();
-    if let Some(footers) = footers {
-        caches.file_metadata_cache = Some(Arc::clone(&footers.all));
-        caches.metadata_cache_limit = footers.bytes;
+    if let Some(cache) = cache {
+        caches.file_metadata_cache = Some(Arc::clone(&cache.footers));
+        caches.metadata_cache_limit = cache.bytes;
     }
     Ok(RuntimeEnvBuilder::new()
         .with_memory_pool(pool)

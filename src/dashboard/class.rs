@@ -1,9 +1,12 @@
 //! What a class looks like, from the image that the teacher is most sure of to the one that it is least sure of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Float32Array, Int64Array, UInt32Array};
 use datafusion::common::ScalarValue;
 use maud::html;
+use serde::Deserialize;
 
 use super::frame::{Frame, Section, link, teacher};
 use super::query::{of_whom, query};
@@ -12,18 +15,28 @@ use crate::label::whose;
 use crate::report::ReportError;
 use crate::report::page::images::{decile, picture};
 use crate::report::pictures::Pictures;
-use crate::report::query::Query;
-use crate::report::samples::{AtStep, placed, wanted};
+use crate::report::query::{Parameter, Query};
+use crate::report::samples::{AtStep, Sample, Wanted, placed, register, wanted};
 use crate::report::wording::{confidence, counted, plain};
 
 /// Tenths of the way from the most to the least confident image.
 const DECILES: u64 = 10;
-/// The parameters of `deciles.sql`, one a step.
-const AT_STEPS: [&str; 11] = [
+/// The parameters of `places.sql`, one a step, and of `deciles.sql`, one a shard.
+const EACH: [&str; 11] = [
     "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10",
 ];
 
+/// In which shard an image that is wanted lies.
+#[derive(Deserialize)]
+struct Found {
+    place: i64,
+    shard: u32,
+    confidence: f32,
+    number: i64,
+}
+
 const STEPS: Query = query!("steps.sql");
+const PLACES: Query = query!("places.sql");
 const AT_DECILES: Query = query!("deciles.sql");
 
 pub(super) async fn page(
@@ -33,17 +46,12 @@ pub(super) async fn page(
     class: u16,
 ) -> Result<String, ReportError> {
     let [of_dataset, of_teacher] = of_whom(dataset, shown);
-    let mut parameters = vec![of_dataset, of_teacher, ("class", ScalarValue::from(class))];
+    let parameters = vec![of_dataset, of_teacher, ("class", ScalarValue::from(class))];
     let steps: Vec<AtStep> = view.rows(STEPS, &parameters).await?;
     let images: u64 = steps.iter().map(|step| step.images).sum();
     let confidence_sum: f64 = steps.iter().map(|step| step.confidence_sum).sum();
     let wanted = wanted(i64::from(class), &places(images), &steps);
-    // Of few images several deciles are one, and of none there is no step at all.
-    let last = wanted.last().map(|w| w.step);
-    let at = wanted.iter().map(|w| Some(w.step));
-    let at = at.chain(std::iter::repeat(last)).map(ScalarValue::Int64);
-    parameters.extend(AT_STEPS.into_iter().zip(at));
-    let samples = placed(&view.context, AT_DECILES, &wanted, &parameters).await?;
+    let samples = samples(view, class, &wanted, &parameters).await?;
     let keys: BTreeMap<&str, &str> = samples.iter().map(|s| (s.key.as_str(), dataset)).collect();
     let pictures = Pictures::of_keys(view.workspace, &view.context, &keys, view.storage).await?;
     let by = whose::teacher_of(view.workspace, shown).await?;
@@ -77,6 +85,52 @@ pub(super) async fn page(
         script: None,
     };
     Ok(frame.render())
+}
+
+/// The images that are wanted: their shards first, which takes no key.
+async fn samples(
+    view: &View<'_>,
+    class: u16,
+    wanted: &[Wanted],
+    of_class: &[Parameter],
+) -> Result<Vec<Sample>, ReportError> {
+    let steps = wanted.iter().map(|w| w.step);
+    let parameters = with_each(of_class, steps, ScalarValue::Int64);
+    let found: Vec<Found> = placed(&view.context, PLACES, wanted, &parameters).await?;
+    let shards = found.iter().map(|f| f.shard);
+    let parameters = with_each(of_class, shards, ScalarValue::UInt32);
+    let column = |f: fn(&Found) -> i64| -> ArrayRef {
+        Arc::new(found.iter().map(f).map(Some).collect::<Int64Array>())
+    };
+    let shards: UInt32Array = found.iter().map(|f| Some(f.shard)).collect();
+    let confidences: Float32Array = found.iter().map(|f| Some(f.confidence)).collect();
+    let columns: [(&str, ArrayRef); 5] = [
+        (
+            "class",
+            Arc::new(Int64Array::from(vec![i64::from(class); found.len()])),
+        ),
+        ("place", column(|f| f.place)),
+        ("shard", Arc::new(shards)),
+        ("confidence", Arc::new(confidences)),
+        ("number", column(|f| f.number)),
+    ];
+    register(&view.context, AT_DECILES, "found", columns)?;
+    view.rows(AT_DECILES, &parameters).await
+}
+
+/// These parameters and one for each place: of few images several deciles are one, and of none there is nothing at all.
+fn with_each<T: Copy>(
+    parameters: &[Parameter],
+    values: impl DoubleEndedIterator<Item = T> + Clone,
+    value: fn(Option<T>) -> ScalarValue,
+) -> Vec<Parameter> {
+    let last = values.clone().next_back();
+    let values = values.map(Some).chain(std::iter::repeat(last)).map(value);
+    parameters
+        .iter()
+        .cloned()
+        .chain(EACH.into_iter().zip(values))
+        .collect()
 }
 
 /// The places of the deciles among so many images, counted from 1, each once.

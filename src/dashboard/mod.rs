@@ -34,7 +34,7 @@ use datafusion::prelude::SessionContext;
 pub use self::console::{Answer, console};
 pub use self::frame::{failed, login};
 pub use self::place::Place;
-use crate::catalog::{self, Footers};
+use crate::catalog::{self, Cache};
 use crate::report::{ReportError, ReportJob, TrainingReport};
 use crate::store::StorageOptions;
 use crate::workspace::Workspace;
@@ -48,8 +48,8 @@ pub struct Dashboard {
     pub storage: StorageOptions,
     /// What a page's queries may hold, in bytes.
     pub memory: usize,
-    /// What they know of files from those before.
-    pub footers: Footers,
+    /// What they know of objects from those before.
+    pub cache: Cache,
 }
 
 impl Dashboard {
@@ -99,7 +99,7 @@ impl Dashboard {
 
     /// For the pages that ask the catalog; the others need none, or open it themselves.
     async fn view(&self) -> Result<View<'_>, ReportError> {
-        let context = catalog::open_again(&self.workspace, self.memory, &self.footers).await?;
+        let context = catalog::open_again(&self.workspace, self.memory, &self.cache).await?;
         // Of labels of a class or a key only the rows that a filter leaves are read whole.
         catalog::read_lazily(&context, true);
         Ok(View {

@@ -63,6 +63,14 @@ impl LabelsObject {
         }
     }
 
+    /// The manifest shard that its rows are of; none where they are of any.
+    pub fn shard(self) -> Option<u32> {
+        match self {
+            Self::Shard { shard } | Self::Retry { shard, .. } => Some(shard),
+            Self::Part { .. } => None,
+        }
+    }
+
     /// What an object's name says.
     pub fn parse(name: &str) -> Option<Self> {
         let stem = name.strip_suffix(".parquet")?;

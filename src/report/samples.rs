@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::ReportError;
 use super::query::{Parameter, Query, rows};
@@ -65,13 +66,13 @@ pub(super) async fn find(
     selection: &[Parameter],
 ) -> Result<Vec<Strip>, ReportError> {
     let classes = picked.iter().map(|p| p.class.class).collect();
-    register(context, "shown", [("class", ints(classes))])?;
+    register(context, STEPS, "shown", [("class", ints(classes))])?;
     let steps: Vec<AtStep> = rows(context, STEPS, selection).await?;
     let wanted: Vec<Wanted> = picked
         .iter()
         .flat_map(|p| wanted(p.class.class, &p.places, &steps))
         .collect();
-    let mut samples = placed(context, DECILES, &wanted, selection).await?;
+    let mut samples: Vec<Sample> = placed(context, DECILES, &wanted, selection).await?;
     Ok(picked
         .into_iter()
         .map(|picked| {
@@ -83,12 +84,12 @@ pub(super) async fn find(
 }
 
 /// The images that are wanted, by a query that joins them as `wanted`.
-pub(crate) async fn placed(
+pub(crate) async fn placed<T: DeserializeOwned>(
     context: &SessionContext,
     query: Query,
     wanted: &[Wanted],
     parameters: &[Parameter],
-) -> Result<Vec<Sample>, ReportError> {
+) -> Result<Vec<T>, ReportError> {
     let of = |f: fn(&Wanted) -> i64| ints(wanted.iter().map(f).collect());
     let places = |f: fn(&Wanted) -> u64| -> ArrayRef {
         Arc::new(wanted.iter().map(f).map(Some).collect::<UInt64Array>())
@@ -99,7 +100,7 @@ pub(crate) async fn placed(
         ("step", of(|w| w.step)),
         ("place_in_step", places(|w| w.place_in_step)),
     ];
-    register(context, "wanted", columns)?;
+    register(context, query, "wanted", columns)?;
     rows(context, query, parameters).await
 }
 
@@ -128,15 +129,13 @@ fn ints(values: Vec<i64>) -> ArrayRef {
 }
 
 /// A small table for a query to join with.
-fn register<const N: usize>(
+pub(crate) fn register<const N: usize>(
     context: &SessionContext,
+    (file, _): Query,
     name: &str,
     columns: [(&str, ArrayRef); N],
 ) -> Result<(), ReportError> {
-    let failed = |source: DataFusionError| ReportError::Query {
-        file: DECILES.0,
-        source,
-    };
+    let failed = |source: DataFusionError| ReportError::Query { file, source };
     let batch = RecordBatch::try_from_iter(columns).map_err(|e| failed(e.into()))?;
     context.register_batch(name, batch).map_err(failed)?;
     Ok(())

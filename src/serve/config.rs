@@ -28,6 +28,7 @@ const SHUTDOWN_S: f64 = 30.0;
 const SQL_MEMORY: usize = crate::catalog::QUERY_MEMORY;
 /// 256 MiB for all queries together.
 const SQL_FOOTERS: usize = 256 * 1024 * 1024;
+const SQL_COLUMNS: usize = 256 * 1024 * 1024;
 const SQL_TIME_S: f64 = 30.0;
 /// Rows of an answer at most.
 const SQL_ROWS: usize = 100_000;
@@ -126,6 +127,8 @@ pub struct SqlConfig {
     pub memory: usize,
     /// Bytes of Parquet files' footers that are kept for the next query: some 10 KB a labels object of 1,000 classes.
     pub footers: usize,
+    /// Bytes of classes, confidences and reasons that are kept for the next query: 8 a label. What there is no room for is read by each query.
+    pub columns: usize,
     /// Seconds after which it is stopped.
     pub time_s: f64,
     /// Rows of an answer at most; it says where there were more.
@@ -204,6 +207,7 @@ impl Default for SqlConfig {
         Self {
             memory: SQL_MEMORY,
             footers: SQL_FOOTERS,
+            columns: SQL_COLUMNS,
             time_s: SQL_TIME_S,
             rows: SQL_ROWS,
             result_bytes: SQL_RESULT_BYTES,
@@ -295,6 +299,7 @@ impl ServeConfig {
             ("limits.body_bytes", limits.body_bytes, 1 << 32),
             ("sql.memory", sql.memory, usize::MAX),
             ("sql.footers", sql.footers, usize::MAX),
+            ("sql.columns", sql.columns, usize::MAX),
             ("sql.rows", sql.rows, usize::MAX),
             ("sql.result_bytes", sql.result_bytes, usize::MAX),
             ("sql.concurrent", sql.concurrent, 1024),

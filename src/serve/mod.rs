@@ -120,6 +120,7 @@ impl ServeJob {
             self.onnxruntime,
         )?);
         service.models.check().await?;
+        service.queries.warm(&service.workspace);
         let following = tokio::spawn(service::follow(Arc::clone(&service)));
         if service.access.is_open() {
             tracing::info!(

@@ -2,7 +2,7 @@
 //!
 //! Each query opens the catalog anew: it sees what was committed before it began, and its memory is its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -25,7 +25,7 @@ use super::ServeError;
 use super::config::{FlightConfig, SqlConfig};
 use super::plain;
 use super::problem::Problem;
-use crate::catalog::{self, CatalogError, Footers};
+use crate::catalog::{self, Cache, CatalogError};
 use crate::error::Error;
 use crate::workspace::Workspace;
 
@@ -75,7 +75,7 @@ pub(super) struct Queries {
     streams: Arc<Semaphore>,
     limits: SqlConfig,
     /// For the next query.
-    pub(super) footers: Footers,
+    pub(super) cache: Cache,
 }
 
 impl Drop for Queries {
@@ -108,9 +108,30 @@ impl Queries {
             threads: Some(threads),
             places: Arc::new(Semaphore::new(limits.concurrent)),
             streams: Arc::new(Semaphore::new(streams)),
-            footers: Footers::new(limits.footers),
+            cache: Cache::new(limits.footers, limits.columns),
             limits,
         })
+    }
+
+    /// Reads what most queries ask of labels before the first one does.
+    pub(super) fn warm(&self, workspace: &Workspace) {
+        let Some(threads) = &self.threads else { return };
+        let (workspace, memory, cache) =
+            (workspace.clone(), self.limits.memory, self.cache.clone());
+        threads.spawn(async move {
+            let started = Instant::now();
+            let read = async {
+                let context = catalog::open_again(&workspace, memory, &cache).await?;
+                Ok::<_, CatalogError>(context.table("class_bins").await?.count().await?)
+            };
+            let read = read.await;
+            let seconds = started.elapsed().as_secs_f64();
+            match read {
+                Ok(_) => tracing::debug!(seconds, "labels are read"),
+                // A query says what is wrong, to whoever asks.
+                Err(error) => tracing::debug!(%error, "labels are not read"),
+            }
+        });
     }
 
     /// Runs a query of a person, and makes its answer of at most so many rows.
@@ -203,7 +224,7 @@ impl Queries {
         let place = place(&self.streams)?;
         let threads = self.threads.as_ref().ok_or_else(busy)?;
         let (workspace, memory, most) = (workspace.clone(), self.limits.memory, limits.rows);
-        let footers = self.footers.clone();
+        let cache = self.cache.clone();
         let limit = Duration::from_secs_f64(limits.time_s);
         let (begun, schema) = oneshot::channel();
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
@@ -213,7 +234,7 @@ impl Queries {
                 let (rows, failed) = (sender.clone(), sender);
                 let mut begun = Some(begun);
                 let work = async {
-                    let context = catalog::open_again(&workspace, memory, &footers).await?;
+                    let context = catalog::open_again(&workspace, memory, &cache).await?;
                     let frame = bound(catalog::query(&context, &sql).await?, values)?;
                     let stream = catalog::execute(frame).await?;
                     let schema = Arc::new(plain::schema(&stream.schema()));
@@ -288,9 +309,9 @@ impl Queries {
         F: Future<Output = Result<T, CatalogError>> + Send,
     {
         let (workspace, memory) = (workspace.clone(), self.limits.memory);
-        let footers = self.footers.clone();
+        let cache = self.cache.clone();
         self.limited(async move {
-            let context = catalog::open_again(&workspace, memory, &footers).await?;
+            let context = catalog::open_again(&workspace, memory, &cache).await?;
             work(context).await
         })
         .await

@@ -35,7 +35,9 @@ pub(crate) async fn write(
     encoding: Encoding,
     shards: &[Shard<'_>],
 ) {
-    let remembered = format!(r#"{{"name": "{dataset}"}}"#);
+    let remembered = format!(
+        r#"{{"name": "{dataset}", "source": "file:///nowhere", "reading": {{}}, "manifest": {{}}}}"#
+    );
     let place = format!("datasets/{dataset}/000001.json");
     workspace.create(&place, remembered.into()).await.unwrap();
     let found = teacher::get(workspace, &teacher.parse().unwrap())

@@ -76,7 +76,7 @@ async fn page(State(service): State<Shared>, uri: Uri) -> Response {
         workspace: service.workspace.clone(),
         storage: service.storage.clone(),
         memory: service.config.sql.memory,
-        footers: service.queries.footers.clone(),
+        cache: service.queries.cache.clone(),
     };
     let made = service
         .queries
