@@ -24,6 +24,8 @@ const MARK: &str = "UNDERSTUDY_CHILD";
 const FENCE: &str = "UNDERSTUDY_FENCE";
 /// Lines that wait for a child which does not read: one that is stopped. What is beyond is left out; the newest word is said again.
 const LINES: usize = 16;
+/// After so long a child that hears Ctrl-C itself has heard it: what it is told then is not a second one.
+const HEARD_WITHIN: Duration = Duration::from_millis(100);
 /// How often a child is told of its lease at least, where that was renewed.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
@@ -87,8 +89,8 @@ pub fn this() -> Result<PathBuf, ChildError> {
     })
 }
 
-/// Runs `EXECUTABLE ARGS…` ([`this`] one) and waits for its end; its output and its errors go where the parent's go. Ctrl-C reaches the child as well, which ends as it
-/// would alone; the parent waits for that.
+/// Runs `EXECUTABLE ARGS…` ([`this`] one) and waits for its end; its output and its errors go where the parent's go. At Ctrl-C the child ends as it would alone, and the
+/// parent waits for that.
 ///
 /// # Errors
 /// [`ChildError`].
@@ -109,8 +111,11 @@ pub async fn run(executable: &Path, args: &[OsString]) -> Result<(), ChildError>
     let status = loop {
         tokio::select! {
             ended = &mut end => break ended.map_err(|e| start(std::io::Error::other(e)))?.map_err(start)?,
-            // Taken note of, so that it does not end this process before the child.
-            _ = tokio::signal::ctrl_c() => {}
+            // Taken note of, so that it does not end this process before the child, which a terminal has told as well, but `kill -INT` has not.
+            _ = tokio::signal::ctrl_c() => {
+                tokio::time::sleep(HEARD_WITHIN).await;
+                lifeline.iter().for_each(Lifeline::stop);
+            }
             () = stopped() => {
                 lifeline.iter().for_each(Lifeline::stop);
                 // Said once.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::student::turn;
-use crate::support::{Place, colour, differing, files, jpeg, wait_until};
+use crate::support::{Place, colour, differing, files, interrupt, jpeg, wait_until};
 
 const STUDENT: &str =
     "student = { architecture = \"small\", input = [3, 16, 16], classes = 4, width = 0.25 }";
@@ -253,6 +253,36 @@ fn a_run_that_was_killed_while_it_trains_ends_with_the_same_teachers() {
         differing(&teachers(&whole), &teachers(&parts)),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn ctrl_c_that_the_run_alone_hears_stops_its_training() {
+    let _turn = turn();
+    let place = place();
+    let file = pipeline(&place, ("", ""));
+    let endless = "teacher.train.steps=1000000";
+    let mut child = place
+        .command(&["run", &file, "--threads", "1", "--set", endless])
+        .spawn()
+        .unwrap();
+    let training = place.path("w/trainings/p-teacher");
+    let commits = || {
+        let names = std::fs::read_dir(training.join("checkpoints"));
+        names.into_iter().flatten().count()
+    };
+    wait_until(|| commits() > 0);
+    interrupt(&child);
+    let mut ended = None;
+    wait_until(|| {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(130));
+    // The child has ended before its parent: nobody trains on.
+    let left = commits();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(commits(), left);
+    assert!(!training.join("done.json").exists());
 }
 
 #[test]

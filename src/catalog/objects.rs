@@ -183,8 +183,9 @@ impl TableProvider for LabelsObjects {
         let (mut kept, mut files) = (Vec::new(), Vec::new());
         for (meta, known) in objects.into_iter().zip(known) {
             match known {
-                Some(known) if !filters.may_match(&known) => {}
+                // What is in memory the query filters itself, on all cores.
                 Some(known) if short => kept.push(known),
+                Some(known) if !filters.may_match(&known) => {}
                 _ => files.push(PartitionedFile::new_from_meta(meta)),
             }
         }

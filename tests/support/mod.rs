@@ -158,7 +158,7 @@ pub(crate) fn interrupt(child: &Child) {
 }
 
 /// Waits for something that another process does.
-pub(crate) fn wait_until(met: impl Fn() -> bool) {
+pub(crate) fn wait_until(mut met: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_mins(1);
     while !met() {
         assert!(Instant::now() < end, "it did not come to that in a minute");
