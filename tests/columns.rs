@@ -125,6 +125,27 @@ async fn what_is_new_or_gone_is_seen() {
 }
 
 #[tokio::test]
+async fn a_session_that_goes_on_sees_what_has_come() {
+    let (_place, workspace) = workspace_with_labels().await;
+    let context = catalog::open(&workspace, QUERY_MEMORY).await.unwrap();
+    let labels = async || {
+        context
+            .table("labels")
+            .await
+            .unwrap()
+            .count()
+            .await
+            .unwrap()
+    };
+    let before = labels().await;
+    let more: &[Row] = &[("j", 40, 1, Ok([0.0, 0.0, 0.0, 1.0]))];
+    let shards = [(2, 0, more)];
+    write(&workspace, "photos", "tiny@1", Encoding::Float16, &shards).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    assert_eq!(labels().await, before + 1);
+}
+
+#[tokio::test]
 async fn images_of_one_confidence_are_shown_by_shard_and_key() {
     let (place, workspace) = workspace_with_labels().await;
     let sure = Ok([0.0, 0.0, 0.0, 1.0]);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::and_kleene;
@@ -26,18 +27,27 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use futures::TryStreamExt as _;
 use object_store::{ObjectMeta, ObjectStore};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::columns::{Columns, SHORT, Short};
 use crate::label::commit::LabelsObject;
 
-/// A folder of labels objects, listed once for all the tables of it.
+/// For so long a listing counts: all tables of a query see the same objects, and a session that goes on sees what has come.
+const LISTED_FOR: Duration = Duration::from_secs(1);
+
+/// A folder of labels objects, listed once for all the tables of it in a query.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
     url: ListingTableUrl,
     schema: SchemaRef,
     columns: Option<Columns>,
-    listed: Arc<OnceCell<Vec<Listed>>>,
+    listing: Arc<Mutex<Option<Listing>>>,
+}
+
+#[derive(Debug)]
+struct Listing {
+    when: Instant,
+    objects: Arc<[Listed]>,
 }
 
 #[derive(Debug)]
@@ -80,21 +90,29 @@ impl Folder {
             url,
             schema,
             columns,
-            listed: Arc::default(),
+            listing: Arc::default(),
         }
     }
 
-    async fn listed(&self, store: &Arc<dyn ObjectStore>) -> Result<&[Listed]> {
-        let listed = self.listed.get_or_try_init(|| async {
-            let listing = store.list(Some(self.url.prefix()));
-            let mut objects: Vec<ObjectMeta> = listing.try_collect().await?;
-            objects.sort_by(|a, b| a.location.cmp(&b.location));
-            if let Some(columns) = &self.columns {
-                columns.listed(self.url.prefix(), &objects);
-            }
-            Ok::<_, object_store::Error>(listed(objects))
+    async fn listed(&self, store: &Arc<dyn ObjectStore>) -> Result<Arc<[Listed]>> {
+        let mut last = self.listing.lock().await;
+        if let Some(Listing { when, objects }) = &*last
+            && when.elapsed() < LISTED_FOR
+        {
+            return Ok(Arc::clone(objects));
+        }
+        let listing = store.list(Some(self.url.prefix()));
+        let mut objects: Vec<ObjectMeta> = listing.try_collect().await?;
+        objects.sort_by(|a, b| a.location.cmp(&b.location));
+        if let Some(columns) = &self.columns {
+            columns.listed(self.url.prefix(), &objects);
+        }
+        let objects: Arc<[Listed]> = listed(objects).into();
+        *last = Some(Listing {
+            when: Instant::now(),
+            objects: Arc::clone(&objects),
         });
-        Ok(listed.await?)
+        Ok(objects)
     }
 }
 
@@ -160,7 +178,7 @@ impl TableProvider for LabelsObjects {
         let store = state.runtime_env().object_store(url)?;
         let filters = Filters::of(state, filters, schema)?;
         let mut objects = Vec::new();
-        for object in self.folder.listed(&store).await? {
+        for object in self.folder.listed(&store).await?.iter() {
             let which = match self.which {
                 Which::All => true,
                 Which::Retried => object.retried,
