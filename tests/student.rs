@@ -210,6 +210,7 @@ fn every_kind_of_network_learns_a_toy_batch_and_its_export_gives_the_same_logits
     for (config, rate) in [
         (config("small", [1, 28, 28]), 1e-2),
         (config("small", [3, 32, 32]), 1e-2),
+        (config("tiny", [1, 28, 28]), 1e-2),
         (config("efficientnet-b0-svhn", [3, 32, 32]), 2e-3),
         (config("efficientnet-lite0", [3, 33, 47]), 2e-3),
         (config("resnet-50", [3, 40, 40]), 1e-3),

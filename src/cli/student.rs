@@ -45,7 +45,7 @@ pub struct StudentInitArgs {
     #[command(flatten)]
     /// Which workspace.
     pub at: WorkspaceArgs,
-    /// efficientnet-b0 to -b7, efficientnet-l2, efficientnet-b0-svhn, efficientnet-lite0, resnet-50 or small
+    /// efficientnet-b0 to -b7, efficientnet-l2, efficientnet-b0-svhn, efficientnet-lite0, resnet-50, small or tiny
     #[arg(long, value_name = "NAME", required_unless_present = "config", value_parser = architecture)]
     pub architecture: Option<Architecture>,
     /// How many classes
@@ -54,7 +54,7 @@ pub struct StudentInitArgs {
     /// Channels, height and width of an image, such as 1x28x28; what the architecture was made for where it is left out
     #[arg(long, value_name = "CxHxW", value_parser = input)]
     pub input: Option<[usize; 3]>,
-    /// What the channels of `small` are multiplied by [default: 1]
+    /// What the channels of `small` and `tiny` are multiplied by [default: 1]
     #[arg(long)]
     pub width: Option<f64>,
     /// Of the first weights [default: 0]

@@ -23,7 +23,7 @@ pub struct StudentConfig {
     pub input: Option<[usize; 3]>,
     /// How many classes, 2 to 65,536.
     pub classes: usize,
-    /// What the channels of `small` are multiplied by, 0.1 to 16; 1 for all others, which are scaled by their name.
+    /// What the channels of `small` and `tiny` are multiplied by, 0.1 to 16; 1 for all others, which are scaled by their name.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub width: f64,
     /// Of the first weights.
@@ -163,7 +163,7 @@ impl StudentConfig {
             is_one(&self.width) || self.architecture.has_width(),
             "student.width",
             self.width,
-            "only `small` has a width; the others are scaled by their name, such as efficientnet-b1",
+            "only `small` and `tiny` have a width; the others are scaled by their name, such as efficientnet-b1",
         )?;
         // Cheap beside all that follows, and the only place that knows how many blocks there are.
         let blocks = self.graph(Form::Inference).blocks;
@@ -282,7 +282,10 @@ mod tests {
         let error = parse("architecture = \"smal\"\nclasses = 10").unwrap_err();
         assert!(error.contains("did you mean `small`?"), "{error}");
         let error = parse("architecture = \"resnet-50\"\nclasses = 10\nwidth = 2.0").unwrap_err();
-        assert!(error.contains("only `small` has a width"), "{error}");
+        assert!(
+            error.contains("only `small` and `tiny` have a width"),
+            "{error}"
+        );
         assert!(
             parse("architecture = \"small\"\nclasses = 1")
                 .unwrap_err()
