@@ -122,6 +122,11 @@ async fn what_is_new_or_gone_is_seen() {
     let fresh = ask(&workspace, None, SUMS).await.unwrap();
     assert_eq!(ask(&workspace, Some(&cache), SUMS).await.unwrap(), fresh);
     assert_ne!(fresh, grown);
+    // And so where nobody has looked in between.
+    std::fs::remove_file(&last).unwrap();
+    let again = [(2, 0, more)];
+    write(&workspace, "photos", "tiny@1", Encoding::Float16, &again).await;
+    assert_eq!(ask(&workspace, Some(&cache), SUMS).await.unwrap(), grown);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 -- The images at the deciles of a class: `found` has what places.sql says of them. Of their shards, $s0 to $s10, alone keys are read.
-SELECT found.class, found.place, placed.key, placed.confidence
+SELECT CAST($class AS BIGINT) AS class, found.place, placed.key, placed.confidence
 FROM (
     SELECT
         shard,

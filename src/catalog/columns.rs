@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, Scalar, new_empty_array};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, Scalar};
 use arrow::compute::{cast, concat_batches, kernels::cmp};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
@@ -121,6 +121,14 @@ impl fmt::Debug for Columns {
     }
 }
 
+impl Kept {
+    /// There is room again.
+    fn forgot(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.full &= bytes == 0;
+    }
+}
+
 impl Columns {
     /// So many bytes of them at most. What there is no room for is read by each query.
     pub(super) fn new(bytes: usize) -> Self {
@@ -142,9 +150,18 @@ impl Columns {
             };
             let there: HashSet<&Path> = objects.iter().map(|meta| &meta.location).collect();
             let gone = known.extract_if(|path, _| !there.contains(path));
-            let bytes: usize = gone.map(|(_, object)| object.columns.bytes()).sum();
-            kept.bytes -= bytes;
-            kept.full &= bytes == 0;
+            let bytes = gone.map(|(_, object)| object.columns.bytes()).sum();
+            kept.forgot(bytes);
+        });
+    }
+
+    /// Forgets folders that are not there any more, of which these are all.
+    pub(super) fn folders(&self, there: &HashSet<&Path>) {
+        self.with(|kept| {
+            let gone = kept.folders.extract_if(|folder, _| !there.contains(folder));
+            let objects = gone.flat_map(|(_, objects)| objects.into_values());
+            let bytes = objects.map(|object| object.columns.bytes()).sum();
+            kept.forgot(bytes);
         });
     }
 
@@ -169,6 +186,10 @@ impl Columns {
         folder: &Path,
         objects: &[ObjectMeta],
     ) -> Vec<Option<Arc<Short>>> {
+        let known = self.known(folder, objects);
+        if known.iter().all(Option::is_some) || self.with(|kept| kept.full) {
+            return known;
+        }
         let _alone = self.shared.reading.lock().await;
         let known = self.known(folder, objects);
         let unknown: Vec<ObjectMeta> = objects
@@ -249,7 +270,8 @@ impl Short {
         let batch = concat_batches(&schema, &batches)?;
         let mut columns = [const { None }; SHORT.len()];
         for (name, column) in SHORT.into_iter().zip(&mut columns) {
-            *column = batch.column_by_name(name).map(Column::of).transpose()?;
+            let index = schema.index_of(name)?;
+            *column = Some(Column::of(batch.column(index))?);
         }
         Ok(Self { rows, columns })
     }
@@ -265,13 +287,12 @@ impl Short {
 
     /// The columns of a schema of such.
     pub(super) fn batch(&self, schema: &SchemaRef) -> Result<RecordBatch> {
-        let arrays = schema
-            .fields()
-            .iter()
-            .map(|field| match self.column(field.name()) {
-                Some(column) => column.array(self.rows, field.data_type()),
-                None => Ok(new_empty_array(field.data_type())),
+        let arrays = schema.fields().iter().map(|field| {
+            let column = self.column(field.name()).ok_or_else(|| {
+                DataFusionError::Internal(format!("`{}` is not kept", field.name()))
             });
+            column?.array(self.rows, field.data_type())
+        });
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         let arrays = arrays.collect::<Result<Vec<_>>>()?;
         Ok(RecordBatch::try_new_with_options(
@@ -325,5 +346,38 @@ impl Column {
             Self::Same(_) => 0,
             Self::Coded(array) | Self::Plain(array) => array.get_array_memory_size(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_gives_its_room_back() {
+        let short = || Short::named(Some(0), 0);
+        let columns = Columns::new(short().bytes());
+        let [a, b] = ["a", "b"].map(Path::from);
+        let object = |folder: &Path| ObjectMeta {
+            location: folder.clone().join("shard-000000.parquet"),
+            last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
+            size: 1,
+            e_tag: None,
+            version: None,
+        };
+        let keep = |folder: &Path| {
+            columns.keep(folder, object(folder), short());
+            columns.known(folder, &[object(folder)])[0].is_some()
+        };
+        assert!(keep(&a) && !keep(&b));
+        columns.folders(&HashSet::from([&a, &b]));
+        assert!(!keep(&b));
+        columns.folders(&HashSet::from([&b]));
+        assert!(keep(&b) && !keep(&a));
+        columns.listed(&b, &[object(&b)]);
+        assert!(!keep(&a));
+        columns.listed(&b, &[]);
+        assert!(keep(&a));
+        assert!(!columns.with(|kept| kept.full));
     }
 }

@@ -37,8 +37,9 @@ pub(super) async fn register(
     columns: Option<&Columns>,
 ) -> Result<(), CatalogError> {
     let (mut labels, mut rejects, mut known) = (Vec::new(), Vec::new(), Names::new());
-    let mut sums = Vec::new();
+    let (mut sums, mut folders) = (Vec::new(), Vec::new());
     for (dataset, generations) in datasets {
+        let of = Of::new(workspace, context, dataset, generations)?;
         for teacher in whose::labellers(workspace, dataset).await? {
             let teacher = teacher.as_str();
             let names = if let Some(names) = known.get(teacher) {
@@ -53,12 +54,6 @@ pub(super) async fn register(
             let Some(found) = found.await? else {
                 continue;
             };
-            let of = Of {
-                workspace,
-                context,
-                dataset,
-                generations,
-            };
             let raw = found.rows(&of, Which::All)?;
             sums.push(class_bins(raw.clone(), dataset, teacher, &names)?);
             labels.push(labels_half(
@@ -68,21 +63,16 @@ pub(super) async fn register(
                 found.encoding,
                 names,
             )?);
-            let rejected = |which| {
-                Ok::<_, CatalogError>(
-                    found
-                        .rows(&of, which)?
-                        .filter(col("reason").is_not_null())?,
-                )
-            };
-            let later = found
-                .rows(&of, Which::All)?
-                .filter(col("retry").gt(lit(0_u16)))?;
-            let again = still_rejected(rejected(Which::Retried)?, later)?;
-            for rows in [rejected(Which::Last)?, again] {
+            let retries = raw.filter(col("retry").gt(lit(0_u16)))?;
+            let again = still_rejected(found.rows(&of, Which::Retried)?, retries)?;
+            for rows in [found.rows(&of, Which::Last)?, again] {
                 rejects.push(rejects_half(rows, dataset, teacher)?);
             }
+            folders.push(found.folder);
         }
+    }
+    if let Some(columns) = columns {
+        columns.folders(&folders.iter().map(Folder::prefix).collect());
     }
     if labels.is_empty() {
         let schema = schema::labels(Encoding::Float32, 1);
@@ -111,10 +101,28 @@ struct Raw {
 
 /// The manifests of a dataset.
 struct Of<'a> {
-    workspace: &'a Workspace,
     context: &'a SessionContext,
-    dataset: &'a str,
     generations: &'a [Generation],
+    /// All rows of all generations, where a later one has something that is not new.
+    history: Option<DataFrame>,
+}
+
+impl<'a> Of<'a> {
+    fn new(
+        workspace: &Workspace,
+        context: &'a SessionContext,
+        dataset: &str,
+        generations: &'a [Generation],
+    ) -> Result<Self, CatalogError> {
+        let history = any_superseded(generations)
+            .then(|| history(workspace, context, dataset, generations))
+            .transpose()?;
+        Ok(Self {
+            context,
+            generations,
+            history,
+        })
+    }
 }
 
 impl Raw {
@@ -141,12 +149,11 @@ impl Raw {
         let folder = self.folder.clone();
         let objects = Arc::new(LabelsObjects { folder, which });
         let rows = of.context.read_table(objects)?;
-        if !any_superseded(of.generations) {
+        let Some(history) = &of.history else {
             return Ok(rows);
-        }
-        let history = history(of.workspace, of.context, of.dataset, of.generations)?;
+        };
         let shards = generation_of_shard(of.generations)?;
-        without_superseded(rows, &history, of.generations, shards)
+        without_superseded(rows, history, of.generations, shards)
     }
 }
 
@@ -168,12 +175,7 @@ pub async fn labels_of(
         let none = RecordBatch::new_empty(schema::labels(Encoding::Float32, classes));
         return Ok(context.read_batch(none)?);
     };
-    let of = Of {
-        workspace,
-        context,
-        dataset,
-        generations: &generations,
-    };
+    let of = Of::new(workspace, context, dataset, &generations)?;
     let rows = found.rows(&of, Which::All)?;
     Ok(rows.filter(col("reason").is_null())?)
 }
@@ -228,14 +230,14 @@ fn labels_half(
     Ok(raw.filter(col("reason").is_null())?.select(columns)?)
 }
 
-/// Rejects without those that a later retry has tried again.
-fn still_rejected(rejects: DataFrame, retries: DataFrame) -> Result<DataFrame, CatalogError> {
+/// Rows without those that a later retry has tried again.
+fn still_rejected(rows: DataFrame, retries: DataFrame) -> Result<DataFrame, CatalogError> {
     let later = retries.select(vec![
         col("key").alias("later_key"),
         col("shard").alias("later_shard"),
         col("retry").alias("later_retry"),
     ])?;
-    Ok(rejects.join_on(
+    Ok(rows.join_on(
         later,
         JoinType::LeftAnti,
         [
@@ -254,7 +256,8 @@ fn rejects_half(rows: DataFrame, dataset: &str, teacher: &str) -> Result<DataFra
         ]
         .map(col),
     );
-    Ok(rows.select(columns)?)
+    let rejects = rows.filter(col("reason").is_not_null())?;
+    Ok(rejects.select(columns)?)
 }
 
 /// `class_name(class)`: the teacher's name of a class.

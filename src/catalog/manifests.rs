@@ -91,8 +91,8 @@ fn empty_manifest(context: &SessionContext) -> Result<DataFrame, DataFusionError
 
 /// Whether a later generation has something that is not new.
 pub(super) fn any_superseded(generations: &[Generation]) -> bool {
-    let later = generations.iter().skip(1);
-    later.into_iter().any(|g| g.changed + g.gone > 0)
+    let mut later = generations.iter().skip(1);
+    later.any(|g| g.changed + g.gone > 0)
 }
 
 /// Rows less those whose key has a row in a later generation: it changed, or it is gone.

@@ -26,6 +26,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use futures::TryStreamExt as _;
+use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use tokio::sync::Mutex;
 
@@ -92,6 +93,11 @@ impl Folder {
             columns,
             listing: Arc::default(),
         }
+    }
+
+    /// Where it is in the store.
+    pub(super) fn prefix(&self) -> &Path {
+        self.url.prefix()
     }
 
     async fn listed(&self, store: &Arc<dyn ObjectStore>) -> Result<Arc<[Listed]>> {

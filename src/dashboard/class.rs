@@ -51,7 +51,7 @@ pub(super) async fn page(
     let images: u64 = steps.iter().map(|step| step.images).sum();
     let confidence_sum: f64 = steps.iter().map(|step| step.confidence_sum).sum();
     let wanted = wanted(i64::from(class), &places(images), &steps);
-    let samples = samples(view, class, &wanted, &parameters).await?;
+    let samples = samples(view, &wanted, &parameters).await?;
     let keys: BTreeMap<&str, &str> = samples.iter().map(|s| (s.key.as_str(), dataset)).collect();
     let pictures = Pictures::of_keys(view.workspace, &view.context, &keys, view.storage).await?;
     let by = whose::teacher_of(view.workspace, shown).await?;
@@ -90,7 +90,6 @@ pub(super) async fn page(
 /// The images that are wanted: their shards first, which takes no key.
 async fn samples(
     view: &View<'_>,
-    class: u16,
     wanted: &[Wanted],
     of_class: &[Parameter],
 ) -> Result<Vec<Sample>, ReportError> {
@@ -104,11 +103,7 @@ async fn samples(
     };
     let shards: UInt32Array = found.iter().map(|f| Some(f.shard)).collect();
     let confidences: Float32Array = found.iter().map(|f| Some(f.confidence)).collect();
-    let columns: [(&str, ArrayRef); 5] = [
-        (
-            "class",
-            Arc::new(Int64Array::from(vec![i64::from(class); found.len()])),
-        ),
+    let columns: [(&str, ArrayRef); 4] = [
         ("place", column(|f| f.place)),
         ("shard", Arc::new(shards)),
         ("confidence", Arc::new(confidences)),
