@@ -20,19 +20,25 @@ const MANY: u64 = 1_000_000;
 /// A workspace with EfficientNet-Lite0 as the teacher `lite0`.
 pub(crate) fn workspace(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
     let at = folder.join(name);
+    understudy(&at, &["init"])?;
+    add(&at, "lite0")?;
+    Ok(at)
+}
+
+/// Adds EfficientNet-Lite0 under a name.
+pub(crate) fn add(workspace: &Path, name: &str) -> Result<(), Failure> {
     let config = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/pipelines/teachers/efficientnet-lite0.toml"
     );
-    understudy(&at, &["init"])?;
     let model = model().display().to_string();
     understudy(
-        &at,
+        workspace,
         &[
-            "teachers", "add", "lite0", "--model", &model, "--config", config,
+            "teachers", "add", name, "--model", &model, "--config", config,
         ],
     )?;
-    Ok(at)
+    Ok(())
 }
 
 fn model() -> PathBuf {
@@ -49,6 +55,16 @@ pub(crate) fn photos(name: &str, arguments: &[&str]) -> Result<String, Failure> 
 }
 
 pub(crate) fn label(workspace: &Path, photos: &str, more: &[&str]) -> Result<Measured, Failure> {
+    label_by(workspace, photos, "lite0", more)
+}
+
+/// Labels the photos by a teacher.
+pub(crate) fn label_by(
+    workspace: &Path,
+    photos: &str,
+    teacher: &str,
+    more: &[&str],
+) -> Result<Measured, Failure> {
     let mut arguments = vec![
         "label",
         "--dataset",
@@ -56,7 +72,7 @@ pub(crate) fn label(workspace: &Path, photos: &str, more: &[&str]) -> Result<Mea
         "--source",
         photos,
         "--teacher",
-        "lite0",
+        teacher,
         "--json",
     ];
     arguments.extend(more);

@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench benches -- speed wide` runs the parts that are named; none named, all of them. Each part measures whole processes:
 //! understudy is the executable that users run; `noise` alone times single operations. Rounds are interleaved, so that a machine that slows
-//! down slows all of them. Needs what `make setup` fetches; the 80 million rows of `growth` take 2 GB of disk below the cache, the workspace of
-//! `pages` 3 GB.
+//! down slows all of them. Needs what `make setup` fetches; the 80 million rows of `growth` take 2 GB of disk below the cache, the two workspaces of
+//! `pages` 3 GB each.
 
 mod label;
 mod noise;

@@ -28,12 +28,16 @@ def column(table: pa.Table, name: str, values: object) -> pa.Table:
     return table.set_column(place, field, pa.array(values, field.type))
 
 
-def shard_of(pattern: pa.Table, shard: int, classes: int) -> pa.Table:
-    """A shard's labels."""
+def shard_of(pattern: pa.Table, shard: int, classes: int, teacher: int) -> pa.Table:
+    """A shard's labels. Every teacher after the first one gives a tenth of the images another class than that did, and all of them another confidence."""
     rows = len(pattern)
     random = np.random.default_rng(shard)
     of_class = np.minimum(np.floor((classes + 1.0) ** random.random(rows)) - 1, classes - 1)
     confidence = random.random(rows, dtype=np.float32)
+    if teacher:
+        random = np.random.default_rng((shard, teacher))
+        of_class = np.where(random.random(rows) < 0.1, np.floor(classes * random.random(rows)), of_class)
+        confidence = random.random(rows, dtype=np.float32)
     table = column(pattern, "key", keys(shard, rows))
     table = column(table, "shard", np.full(rows, shard))
     table = column(table, "class", of_class.astype(np.uint16))
@@ -45,11 +49,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--teacher", required=True, metavar="NAME@VERSION")
-    parser.add_argument("--rows", type=int, required=True)
+    parser.add_argument("--teacher", required=True, action="append", metavar="NAME@VERSION", help="one that has labelled the dataset; may be given again")
+    parser.add_argument("--rows", type=int, required=True, help="labels of each teacher")
     args = parser.parse_args()
-    labels = args.workspace / "labels" / f"dataset={args.dataset}" / f"teacher={args.teacher}"
-    pattern = pq.read_table(labels / "shard-000000.parquet")
+    labelled = args.workspace / "labels" / f"dataset={args.dataset}"
+    folders = [labelled / f"teacher={teacher}" for teacher in args.teacher]
+    patterns = [pq.read_table(folder / "shard-000000.parquet") for folder in folders]
+    pattern = patterns[0]
     classes = len(json.loads(pattern.schema.metadata[b"understudy.class_names"]))
     per_shard = len(pattern)
     shards = args.rows // per_shard
@@ -59,7 +65,9 @@ def main() -> None:
     with pq.ParquetWriter(listed / generation["file"], manifest.schema, compression="zstd") as writer:
         held = []
         for shard in range(shards):
-            pq.write_table(shard_of(pattern, shard, classes), labels / f"shard-{shard:06}.parquet", compression="zstd", compression_level=1)
+            for teacher, (folder, of_teacher) in enumerate(zip(folders, patterns)):
+                labels = shard_of(of_teacher, shard, classes, teacher)
+                pq.write_table(labels, folder / f"shard-{shard:06}.parquet", compression="zstd", compression_level=1)
             rows = column(manifest, "key", keys(shard, per_shard))
             held.append(column(column(rows, "shard", np.full(per_shard, shard)), "row", np.arange(per_shard)))
             if len(held) * per_shard >= GROUP or shard + 1 == shards:
@@ -68,9 +76,10 @@ def main() -> None:
     rows = shards * per_shard
     generation.update(shards=shards, rows=rows, new=rows)
     (listed / "generation-000001.json").write_text(json.dumps(generation, indent=2))
-    for left in labels.glob("shard-*.parquet"):
-        if int(left.stem.split("-")[1]) >= shards:
-            left.unlink()
+    for folder in folders:
+        for left in folder.glob("shard-*.parquet"):
+            if int(left.stem.split("-")[1]) >= shards:
+                left.unlink()
 
 
 if __name__ == "__main__":

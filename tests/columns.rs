@@ -2,34 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow::util::pretty::pretty_format_batches;
-use futures::TryStreamExt as _;
-use understudy::catalog::{self, Cache, CatalogError, QUERY_MEMORY};
+use understudy::catalog::{self, Cache, QUERY_MEMORY};
 use understudy::schema::Encoding;
-use understudy::workspace::Workspace;
 
 use crate::support::http::Server;
-use crate::support::labels::{Row, workspace_with_labels, write};
+use crate::support::labels::{Row, ask, spoil, workspace_with_labels, write};
 
 const SUMS: &str = "SELECT teacher, class, bin, images, round(confidence_sum, 4) AS sum FROM class_bins WHERE dataset = 'photos' ORDER BY teacher, class, bin";
 const REASONS: &str = "SELECT dataset, teacher, stage, reason, images FROM reject_reasons ORDER BY dataset, teacher, reason";
 const KEYS: &str = "SELECT key FROM labels WHERE dataset = 'photos' AND teacher = 'tiny@1' AND class = 1 ORDER BY key";
-
-/// As a table.
-async fn ask(
-    workspace: &Workspace,
-    cache: Option<&Cache>,
-    sql: &str,
-) -> Result<String, CatalogError> {
-    let context = match cache {
-        None => catalog::open(workspace, QUERY_MEMORY).await?,
-        Some(cache) => catalog::open_again(workspace, QUERY_MEMORY, cache).await?,
-    };
-    let frame = catalog::query(&context, sql).await?;
-    let rows = catalog::execute(frame).await?.try_collect::<Vec<_>>().await;
-    let rows = rows.map_err(|e| CatalogError::of_query(&e))?;
-    Ok(pretty_format_batches(&rows).unwrap().to_string())
-}
 
 fn cache() -> Cache {
     Cache::new(1 << 20, 1 << 20)
@@ -43,15 +24,6 @@ fn objects(place: &Path) -> Vec<PathBuf> {
     paths.retain(|path| path.extension().is_some_and(|e| e == "parquet"));
     paths.sort();
     paths
-}
-
-/// Puts other bytes into a file that looks the same from outside.
-fn spoil(path: &Path) {
-    let was = std::fs::metadata(path).unwrap();
-    let bytes = vec![b'x'; usize::try_from(was.len()).unwrap()];
-    std::fs::write(path, bytes).unwrap();
-    let file = std::fs::File::options().write(true).open(path).unwrap();
-    file.set_modified(was.modified().unwrap()).unwrap();
 }
 
 #[tokio::test]

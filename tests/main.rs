@@ -9,6 +9,7 @@ mod support;
 
 mod child;
 mod columns;
+mod compared;
 mod evaluate;
 mod export;
 mod gc;

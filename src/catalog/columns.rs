@@ -5,11 +5,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, Scalar};
-use arrow::compute::{cast, concat_batches, kernels::cmp};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, Scalar};
+use arrow::compute::{cast, concat_batches, is_null, kernels::cmp};
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::ScalarValue;
@@ -28,7 +29,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 /// Those columns.
 pub(super) const SHORT: [&str; 6] = ["shard", "retry", "class", "confidence", "stage", "reason"];
 /// Objects that are read side by side.
-const READERS: usize = 16;
+pub(super) const READERS: usize = 16;
 /// Bytes at an object's end that are asked for first: the footer, with the names of 1,000 classes.
 const FOOTER: usize = 64 * 1024;
 
@@ -63,6 +64,8 @@ struct Object {
 #[derive(Debug)]
 pub(super) struct Short {
     rows: usize,
+    /// A hash of its first and its last key, where its statistics tell them.
+    keys: Option<u64>,
     columns: [Option<Column>; SHORT.len()],
 }
 
@@ -251,29 +254,40 @@ impl Short {
         let mut columns = [const { None }; SHORT.len()];
         columns[0] = shard.map(|shard| Column::Same(shard.into()));
         columns[1] = Some(Column::Same(retry.into()));
-        Self { rows: 1, columns }
+        Self {
+            rows: 1,
+            keys: None,
+            columns,
+        }
     }
 
-    async fn read(store: Arc<dyn ObjectStore>, meta: ObjectMeta) -> Result<Self> {
-        let reader = Ranges { store, meta };
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await?;
-        let rows = usize::try_from(builder.metadata().file_metadata().num_rows())
-            .map_err(|e| DataFusionError::External(e.into()))?;
-        let mask = ProjectionMask::columns(builder.parquet_schema(), SHORT);
-        let stream = builder
-            .with_projection(mask)
-            .with_batch_size(rows)
-            .build()?;
-        let schema = Arc::clone(stream.schema());
-        let batches: Vec<RecordBatch> = stream.try_collect().await?;
-        let batch = concat_batches(&schema, &batches)?;
+    pub(super) async fn read(store: Arc<dyn ObjectStore>, meta: ObjectMeta) -> Result<Self> {
+        let (batch, keys) = read(store, meta, &SHORT).await?;
+        let schema = batch.schema();
         let mut columns = [const { None }; SHORT.len()];
         for (name, column) in SHORT.into_iter().zip(&mut columns) {
             let index = schema.index_of(name)?;
             *column = Some(Column::of(batch.column(index))?);
         }
-        Ok(Self { rows, columns })
+        Ok(Self {
+            rows: batch.num_rows(),
+            keys,
+            columns,
+        })
+    }
+
+    /// Whether its rows are of the same images as another object's, in the same order, as far as can be told without the keys. A shard has its manifest's rows whoever labels it: this
+    /// tells an object that was made otherwise, or without what a selection has taken.
+    pub(super) fn has_rows_of(&self, other: &Self) -> bool {
+        self.rows == other.rows && self.keys.is_some() && self.keys == other.keys
+    }
+
+    /// Which rows are labels rather than rejects; none where all are.
+    pub(super) fn labelled(&self) -> Result<Option<BooleanArray>> {
+        match self.column("reason") {
+            Some(Column::Same(reason)) if reason.is_null() => Ok(None),
+            _ => Ok(Some(is_null(&self.array("reason", &DataType::Utf8)?)?)),
+        }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -287,12 +301,8 @@ impl Short {
 
     /// The columns of a schema of such.
     pub(super) fn batch(&self, schema: &SchemaRef) -> Result<RecordBatch> {
-        let arrays = schema.fields().iter().map(|field| {
-            let column = self.column(field.name()).ok_or_else(|| {
-                DataFusionError::Internal(format!("`{}` is not kept", field.name()))
-            });
-            column?.array(self.rows, field.data_type())
-        });
+        let fields = schema.fields().iter();
+        let arrays = fields.map(|field| self.array(field.name(), field.data_type()));
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         let arrays = arrays.collect::<Result<Vec<_>>>()?;
         Ok(RecordBatch::try_new_with_options(
@@ -300,6 +310,14 @@ impl Short {
             arrays,
             &options,
         )?)
+    }
+
+    /// One of its columns, as a type that is like its own.
+    pub(super) fn array(&self, name: &str, kind: &DataType) -> Result<ArrayRef> {
+        let column = self
+            .column(name)
+            .ok_or_else(|| DataFusionError::Internal(format!("`{name}` is not kept")));
+        column?.array(self.rows, kind)
     }
 
     fn column(&self, name: &str) -> Option<&Column> {
@@ -311,6 +329,45 @@ impl Short {
         let columns = self.columns.iter().flatten().map(Column::bytes);
         size_of::<Object>() + size_of::<Self>() + columns.sum::<usize>()
     }
+}
+
+/// Columns of a whole object, and a hash of its first and its last key, where its statistics tell them.
+pub(super) async fn read(
+    store: Arc<dyn ObjectStore>,
+    meta: ObjectMeta,
+    names: &[&str],
+) -> Result<(RecordBatch, Option<u64>)> {
+    let location = meta.location.clone();
+    let read = async {
+        let reader = Ranges { store, meta };
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await?;
+        let rows = usize::try_from(builder.metadata().file_metadata().num_rows())
+            .map_err(|e| DataFusionError::External(e.into()))?;
+        let keys = keys(builder.metadata());
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
+        let stream = builder
+            .with_projection(mask)
+            .with_batch_size(rows)
+            .build()?;
+        let schema = Arc::clone(stream.schema());
+        let batches: Vec<RecordBatch> = stream.try_collect().await?;
+        Ok((concat_batches(&schema, &batches)?, keys))
+    };
+    let read: Result<_> = read.await;
+    read.map_err(|e| e.context(format!("cannot read `{location}`")))
+}
+
+fn keys(of: &ParquetMetaData) -> Option<u64> {
+    let schema = of.file_metadata().schema_descr();
+    let place = (0..schema.num_columns()).find(|i| schema.column(*i).path().string() == "key")?;
+    let mut hash = DefaultHasher::new();
+    for group in of.row_groups() {
+        let statistics = group.column(place).statistics()?;
+        statistics.min_bytes_opt()?.hash(&mut hash);
+        statistics.max_bytes_opt()?.hash(&mut hash);
+    }
+    Some(hash.finish())
 }
 
 impl Column {

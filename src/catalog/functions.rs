@@ -1,4 +1,4 @@
-//! What SQL gets besides tables: `soft_label`, `entropy`, `seeded_hash`, and the table function `churn`.
+//! What SQL gets besides tables: `soft_label`, `entropy`, `seeded_hash`.
 
 use std::sync::Arc;
 
@@ -8,28 +8,22 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Float32Type, Int64Type, UInt16Type};
-use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{JoinType, ScalarValue, exec_err, plan_err};
-use datafusion::dataframe::DataFrame;
+use datafusion::common::exec_err;
 use datafusion::error::Result;
-use datafusion::functions_aggregate::expr_fn::{avg, count};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarUDF, Signature, SimpleScalarUDF, TypeSignature, Volatility, col, lit,
+    ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, TypeSignature, Volatility,
 };
 use datafusion::prelude::SessionContext;
 
 use super::labels::Names;
-use crate::error::nearest;
 use crate::label::soft_label::{scalars, top_k};
 use crate::schema::topk_fields;
 
-/// Registers them all; `labels` is the table that `churn` compares, `names` are the classes that `soft_label` names.
-pub(super) fn register(context: &SessionContext, labels: DataFrame, names: Names) {
-    let teachers = names.keys().cloned().collect();
+/// Registers them all; `names` are the classes that `soft_label` names.
+pub(super) fn register(context: &SessionContext, names: Names) {
     context.register_udf(soft_label(names));
     context.register_udf(entropy());
     context.register_udf(crate::select::seeded_hash_udf());
-    context.register_udtf("churn", Arc::new(Churn { labels, teachers }));
 }
 
 /// Probabilities of row `i`; `None` where it has none.
@@ -160,74 +154,4 @@ fn entropy() -> ScalarUDF {
         }),
     );
     udf.into()
-}
-
-/// A call of `churn`, for a query: a table function takes literals alone, no parameters.
-pub fn churn_call(before: &str, after: &str) -> String {
-    format!("churn({}, {})", literal(before), literal(after))
-}
-
-/// A text as SQL writes it.
-pub fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// `churn('A@1', 'B@1')`: how labels moved between two teachers: dataset, from, to, images, and the mean shift of the confidence. Images that
-/// both have labelled, by dataset and key.
-#[derive(Debug)]
-struct Churn {
-    labels: DataFrame,
-    /// Those that have labelled anything.
-    teachers: Vec<String>,
-}
-
-impl TableFunctionImpl for Churn {
-    fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let names: Vec<&str> = args
-            .exprs()
-            .iter()
-            .filter_map(|e| match e {
-                Expr::Literal(ScalarValue::Utf8(Some(name)), _) => Some(name.as_str()),
-                _ => None,
-            })
-            .collect();
-        let [before, after] = names[..] else {
-            return plan_err!("churn takes two teachers, such as churn('b0@1', 'b0@2')");
-        };
-        for teacher in [before, after] {
-            if !self.teachers.iter().any(|known| known == teacher) {
-                let near = nearest(teacher, self.teachers.iter().map(String::as_str));
-                let near =
-                    near.map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
-                return plan_err!("there are no labels by `{teacher}`{near}");
-            }
-        }
-        let of = |teacher: &str, side: &str| {
-            let name = |column: &str| format!("{side}_{column}");
-            self.labels
-                .clone()
-                .filter(col("teacher").eq(lit(teacher)))?
-                .select(["dataset", "key", "label", "confidence"].map(|c| col(c).alias(name(c))))
-        };
-        let moved = of(before, "before")?
-            .join(
-                of(after, "after")?,
-                JoinType::Inner,
-                &["before_dataset", "before_key"],
-                &["after_dataset", "after_key"],
-                None,
-            )?
-            .aggregate(
-                vec![
-                    col("before_dataset").alias("dataset"),
-                    col("before_label").alias("from"),
-                    col("after_label").alias("to"),
-                ],
-                vec![
-                    count(lit(1)).alias("images"),
-                    avg(col("after_confidence") - col("before_confidence")).alias("shift"),
-                ],
-            )?;
-        Ok(moved.into_view())
-    }
 }

@@ -17,10 +17,13 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 
 use super::bins::class_bins;
+use super::churn::{self, Labelled, Labels};
 use super::columns::Columns;
+use super::compared::ByShard;
 use super::manifests::{any_superseded, generation_of_shard, history, without_superseded};
-use super::objects::{Folder, LabelsObjects, Which};
-use super::{CatalogError, encoded_url, functions, union, view};
+use super::objects::{self, Folder, LabelsObjects, Which};
+use super::superseded::Shards;
+use super::{Cache, CatalogError, encoded_url, functions, union, view};
 use crate::label::{LabelSettings, folder, whose};
 use crate::manifest::{self, Generation};
 use crate::schema::{self, Encoding, topk_fields};
@@ -34,12 +37,13 @@ pub(super) async fn register(
     workspace: &Workspace,
     context: &SessionContext,
     datasets: &[(String, Vec<Generation>)],
-    columns: Option<&Columns>,
+    cache: Option<&Cache>,
 ) -> Result<(), CatalogError> {
+    let columns = cache.map(|cache| &cache.columns);
     let (mut labels, mut rejects, mut known) = (Vec::new(), Vec::new(), Names::new());
-    let (mut sums, mut folders) = (Vec::new(), Vec::new());
+    let (mut sums, mut all) = (Vec::new(), Labelled::new());
     for (dataset, generations) in datasets {
-        let of = Of::new(workspace, context, dataset, generations)?;
+        let of = Of::new(workspace, context, dataset, generations, cache).await?;
         for teacher in whose::labellers(workspace, dataset).await? {
             let teacher = teacher.as_str();
             let names = if let Some(names) = known.get(teacher) {
@@ -61,18 +65,40 @@ pub(super) async fn register(
                 dataset,
                 teacher,
                 found.encoding,
-                names,
+                Arc::clone(&names),
             )?);
+            let labelled = |rows: DataFrame| {
+                let rows = rows.filter(col("reason").is_null())?;
+                Ok::<_, CatalogError>(rows.into_unoptimized_plan())
+            };
+            let rows = labelled(raw.clone())?;
+            let by_shard = match (&of.superseded, of.shards()) {
+                (None, _) => ByShard::All,
+                (Some(_), None) => ByShard::None,
+                (Some(_), Some(shards)) => {
+                    let some = objects::Of::Some(Arc::clone(shards));
+                    let rows = labelled(found.some_rows(&of, Which::All, some)?)?;
+                    ByShard::Except(Arc::clone(shards), rows)
+                }
+            };
             let retries = raw.filter(col("retry").gt(lit(0_u16)))?;
             let again = still_rejected(found.rows(&of, Which::Retried)?, retries)?;
             for rows in [found.rows(&of, Which::Last)?, again] {
                 rejects.push(rejects_half(rows, dataset, teacher)?);
             }
-            folders.push(found.folder);
+            let of_teacher = Labels {
+                folder: found.folder,
+                names,
+                rows,
+                by_shard,
+            };
+            let of_dataset = all.entry(dataset.clone()).or_default();
+            of_dataset.insert(teacher.to_owned(), of_teacher);
         }
     }
     if let Some(columns) = columns {
-        columns.folders(&folders.iter().map(Folder::prefix).collect());
+        let there = all.values().flat_map(BTreeMap::values);
+        columns.folders(&there.map(|labels| labels.folder.prefix()).collect());
     }
     if labels.is_empty() {
         let schema = schema::labels(Encoding::Float32, 1);
@@ -86,7 +112,8 @@ pub(super) async fn register(
         view(context, "class_bins", sums)?;
     }
     if let (Some(labels), Some(rejects)) = (union(labels)?, union(rejects)?) {
-        functions::register(context, labels.clone(), known);
+        functions::register(context, known);
+        churn::register(context, all);
         view(context, "labels", labels)?;
         view(context, "rejects", rejects)?;
     }
@@ -103,25 +130,54 @@ struct Raw {
 struct Of<'a> {
     context: &'a SessionContext,
     generations: &'a [Generation],
-    /// All rows of all generations, where a later one has something that is not new.
-    history: Option<DataFrame>,
+    /// Where a later generation has something that is not new.
+    superseded: Option<History>,
+}
+
+/// What tells which rows count no more.
+struct History {
+    /// All rows of all generations.
+    rows: DataFrame,
+    /// The shards that have such rows, where they are known.
+    shards: Option<Shards>,
 }
 
 impl<'a> Of<'a> {
-    fn new(
+    async fn new(
         workspace: &Workspace,
         context: &'a SessionContext,
         dataset: &str,
         generations: &'a [Generation],
+        cache: Option<&Cache>,
     ) -> Result<Self, CatalogError> {
-        let history = any_superseded(generations)
-            .then(|| history(workspace, context, dataset, generations))
-            .transpose()?;
+        let superseded = if any_superseded(generations) {
+            let rows = history(workspace, context, dataset, generations)?;
+            let shards = match cache {
+                None => None,
+                Some(cache) => cache.superseded.shards(dataset, generations, &rows).await,
+            };
+            Some(History { rows, shards })
+        } else {
+            None
+        };
         Ok(Self {
             context,
             generations,
-            history,
+            superseded,
         })
+    }
+
+    /// Of these rows of labels those whose image did not change and is there.
+    fn that_count(&self, rows: DataFrame) -> Result<DataFrame, CatalogError> {
+        let Some(history) = &self.superseded else {
+            return Ok(rows);
+        };
+        let generation = generation_of_shard(self.generations)?;
+        without_superseded(rows, &history.rows, self.generations, generation)
+    }
+
+    fn shards(&self) -> Option<&Shards> {
+        self.superseded.as_ref()?.shards.as_ref()
     }
 }
 
@@ -146,14 +202,38 @@ impl Raw {
 
     /// The rows of its objects, of each key the newest generation.
     fn rows(&self, of: &Of<'_>, which: Which) -> Result<DataFrame, CatalogError> {
-        let folder = self.folder.clone();
-        let objects = Arc::new(LabelsObjects { folder, which });
-        let rows = of.context.read_table(objects)?;
-        let Some(history) = &of.history else {
-            return Ok(rows);
+        match of.shards() {
+            None => self.some_rows(of, which, objects::Of::All),
+            Some(shards) => {
+                let others = objects::Of::Others(Arc::clone(shards));
+                let rows = self.table(of, which, others)?;
+                let some = objects::Of::Some(Arc::clone(shards));
+                Ok(rows.union(self.some_rows(of, which, some)?)?)
+            }
+        }
+    }
+
+    fn some_rows(
+        &self,
+        of: &Of<'_>,
+        which: Which,
+        shards: objects::Of,
+    ) -> Result<DataFrame, CatalogError> {
+        of.that_count(self.table(of, which, shards)?)
+    }
+
+    fn table(
+        &self,
+        of: &Of<'_>,
+        which: Which,
+        shards: objects::Of,
+    ) -> Result<DataFrame, CatalogError> {
+        let table = LabelsObjects {
+            folder: self.folder.clone(),
+            which,
+            of: shards,
         };
-        let shards = generation_of_shard(of.generations)?;
-        without_superseded(rows, history, of.generations, shards)
+        Ok(of.context.read_table(Arc::new(table))?)
     }
 }
 
@@ -175,7 +255,7 @@ pub async fn labels_of(
         let none = RecordBatch::new_empty(schema::labels(Encoding::Float32, classes));
         return Ok(context.read_batch(none)?);
     };
-    let of = Of::new(workspace, context, dataset, &generations)?;
+    let of = Of::new(workspace, context, dataset, &generations, None).await?;
     let rows = found.rows(&of, Which::All)?;
     Ok(rows.filter(col("reason").is_null())?)
 }

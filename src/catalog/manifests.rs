@@ -95,6 +95,17 @@ pub(super) fn any_superseded(generations: &[Generation]) -> bool {
     later.any(|g| g.changed + g.gone > 0)
 }
 
+/// The keys and generations, as `later_key` and `later_generation`, of what is not new.
+pub(super) fn changed_or_gone(history: &DataFrame) -> Result<DataFrame, DataFusionError> {
+    history
+        .clone()
+        .filter(col("status").not_eq(lit("new")))?
+        .select(vec![
+            col("key").alias("later_key"),
+            col("generation").alias("later_generation"),
+        ])
+}
+
 /// Rows less those whose key has a row in a later generation: it changed, or it is gone.
 pub(super) fn without_superseded(
     rows: DataFrame,
@@ -105,13 +116,7 @@ pub(super) fn without_superseded(
     if !any_superseded(generations) {
         return Ok(rows);
     }
-    let later = history
-        .clone()
-        .filter(col("status").not_eq(lit("new")))?
-        .select(vec![
-            col("key").alias("later_key"),
-            col("generation").alias("later_generation"),
-        ])?;
+    let later = changed_or_gone(history)?;
     // The side that a hash join holds in memory is its left one: what changed or is gone is less than what is there.
     Ok(later.join_on(
         rows,

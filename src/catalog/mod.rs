@@ -7,8 +7,10 @@
 
 mod audit;
 mod bins;
+mod churn;
 mod churn_reports;
 mod columns;
+mod compared;
 mod error;
 mod functions;
 pub mod images;
@@ -28,6 +30,7 @@ mod rows;
 mod runs;
 mod selections;
 mod session;
+mod superseded;
 mod teachers;
 mod trainings;
 mod views;
@@ -45,10 +48,8 @@ use datafusion::logical_expr::SortExpr;
 use datafusion::prelude::SessionContext;
 use url::Url;
 
-use self::columns::Columns;
-
+pub use self::churn::{churn_call, compared_call, literal};
 pub use self::error::CatalogError;
-pub use self::functions::{churn_call, literal};
 pub use self::labels::labels_of;
 pub use self::manifests::generation;
 pub use self::plans::{as_planned, plan_rows, selection_keys, whole_generation};
@@ -79,15 +80,15 @@ pub async fn open_again(
     cache: &Cache,
 ) -> Result<SessionContext, CatalogError> {
     let context = session::read_only(workspace, memory, Some(cache))?;
-    opened(workspace, context, Some(&cache.columns)).await
+    opened(workspace, context, Some(cache)).await
 }
 
 async fn opened(
     workspace: &Workspace,
     context: SessionContext,
-    columns: Option<&Columns>,
+    cache: Option<&Cache>,
 ) -> Result<SessionContext, CatalogError> {
-    register_with(workspace, &context, columns).await?;
+    register_with(workspace, &context, cache).await?;
     views::register(&context).await?;
     Ok(context)
 }
@@ -103,7 +104,7 @@ pub async fn register(workspace: &Workspace, context: &SessionContext) -> Result
 async fn register_with(
     workspace: &Workspace,
     context: &SessionContext,
-    columns: Option<&Columns>,
+    cache: Option<&Cache>,
 ) -> Result<(), CatalogError> {
     let mut datasets = Vec::new();
     for name in workspace.folders("datasets").await? {
@@ -113,7 +114,7 @@ async fn register_with(
     manifests::register(workspace, context, &datasets)?;
     teachers::register(workspace, context).await?;
     promotions::register(workspace, context).await?;
-    labels::register(workspace, context, &datasets, columns).await?;
+    labels::register(workspace, context, &datasets, cache).await?;
     selections::register(workspace, context).await?;
     trainings::register(workspace, context).await?;
     let (stages, models) = (pipelines::stages(), pipelines::models());

@@ -31,6 +31,7 @@ use object_store::{ObjectMeta, ObjectStore};
 use tokio::sync::Mutex;
 
 use super::columns::{Columns, SHORT, Short};
+use super::superseded::Shards;
 use crate::label::commit::LabelsObject;
 
 /// For so long a listing counts: all tables of a query see the same objects, and a session that goes on sees what has come.
@@ -52,9 +53,9 @@ struct Listing {
 }
 
 #[derive(Debug)]
-struct Listed {
-    meta: ObjectMeta,
-    name: LabelsObject,
+pub(super) struct Listed {
+    pub(super) meta: ObjectMeta,
+    pub(super) name: LabelsObject,
     /// Whether some of its rejects may have been labelled again, by a retry of the same shard.
     retried: bool,
 }
@@ -69,11 +70,22 @@ pub(super) enum Which {
     Last,
 }
 
+/// Of which shards.
+#[derive(Debug, Clone)]
+pub(super) enum Of {
+    All,
+    /// These, and those that have rows of any.
+    Some(Shards),
+    /// The others.
+    Others(Shards),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct LabelsObjects {
     pub(super) folder: Folder,
     pub(super) which: Which,
+    pub(super) of: Of,
 }
 
 /// What filters say of the short columns.
@@ -100,7 +112,25 @@ impl Folder {
         self.url.prefix()
     }
 
-    async fn listed(&self, store: &Arc<dyn ObjectStore>) -> Result<Arc<[Listed]>> {
+    /// The store that a session reads it from.
+    pub(super) fn store(&self, state: &dyn Session) -> Result<Arc<dyn ObjectStore>> {
+        state.runtime_env().object_store(&self.url)
+    }
+
+    /// The short columns of its objects, as far as they are kept, or there is room for them.
+    pub(super) async fn short(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        objects: &[ObjectMeta],
+    ) -> Vec<Option<Arc<Short>>> {
+        match &self.columns {
+            None => vec![None; objects.len()],
+            Some(columns) => columns.read(store, self.url.prefix(), objects).await,
+        }
+    }
+
+    /// Its objects, by name.
+    pub(super) async fn listed(&self, store: &Arc<dyn ObjectStore>) -> Result<Arc<[Listed]>> {
         let mut last = self.listing.lock().await;
         if let Some(Listing { when, objects }) = &*last
             && when.elapsed() < LISTED_FOR
@@ -181,16 +211,22 @@ impl TableProvider for LabelsObjects {
             columns,
             ..
         } = &self.folder;
-        let store = state.runtime_env().object_store(url)?;
+        let store = self.folder.store(state)?;
         let filters = Filters::of(state, filters, schema)?;
         let mut objects = Vec::new();
         for object in self.folder.listed(&store).await?.iter() {
+            let shard = object.name.shard();
             let which = match self.which {
                 Which::All => true,
                 Which::Retried => object.retried,
                 Which::Last => !object.retried,
             };
-            if which && filters.may_match(&Short::named(object.name.shard(), object.name.retry())) {
+            let of = match &self.of {
+                Of::All => true,
+                Of::Some(shards) => shard.is_none_or(|shard| shards.contains(&shard)),
+                Of::Others(shards) => shard.is_some_and(|shard| !shards.contains(&shard)),
+            };
+            if which && of && filters.may_match(&Short::named(shard, object.name.retry())) {
                 objects.push(object.meta.clone());
             }
         }
@@ -200,9 +236,8 @@ impl TableProvider for LabelsObjects {
             .iter()
             .all(|field| SHORT.contains(&field.name().as_str()));
         let known = match columns {
-            None => vec![None; objects.len()],
-            Some(columns) if short => columns.read(&store, url.prefix(), &objects).await,
-            Some(columns) => columns.known(url.prefix(), &objects),
+            Some(columns) if !short => columns.known(url.prefix(), &objects),
+            _ => self.folder.short(&store, &objects).await,
         };
         let (mut kept, mut files) = (Vec::new(), Vec::new());
         for (meta, known) in objects.into_iter().zip(known) {

@@ -17,6 +17,7 @@ use object_store::path::Path;
 use super::CatalogError;
 use super::columns::Columns;
 use super::read_only::ReadOnly;
+use super::superseded::Superseded;
 use super::yielding::YieldInJoins;
 use crate::store;
 use crate::workspace::Workspace;
@@ -30,6 +31,7 @@ pub struct Cache {
     footers: Arc<FileMetadataCache>,
     bytes: usize,
     pub(super) columns: Columns,
+    pub(super) superseded: Superseded,
 }
 
 impl Cache {
@@ -40,6 +42,7 @@ impl Cache {
             footers: Arc::new(all),
             bytes: footers,
             columns: Columns::new(columns),
+            superseded: Superseded::default(),
         }
     }
 }
@@ -48,8 +51,8 @@ impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "footers of {} bytes at most, {:?}",
-            self.bytes, self.columns
+            "footers of {} bytes at most, {:?}, {:?}",
+            self.bytes, self.columns, self.superseded
         )
     }
 }

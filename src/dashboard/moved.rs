@@ -10,16 +10,24 @@ use super::frame::{Frame, Section, link};
 use super::place::Between;
 use super::query::query;
 use super::{Place, View};
+use crate::catalog;
+use crate::label::whose;
 use crate::report::ReportError;
 use crate::report::page::images::picture;
 use crate::report::pictures::Pictures;
-use crate::report::query::Query;
+use crate::report::query::{Query, rows};
 use crate::report::wording::{confidence, plain};
 
 /// Images that are shown.
 const MOST: i64 = 36;
 
+const SHARDS: Query = query!("moved_shards.sql");
 const MOVED: Query = query!("moved.sql");
+
+#[derive(Deserialize)]
+struct Found {
+    shard: u32,
+}
 
 #[derive(Deserialize)]
 struct Image {
@@ -35,15 +43,7 @@ pub(super) async fn page(
     from: &str,
     to: &str,
 ) -> Result<String, ReportError> {
-    let text = |text: &str| ScalarValue::from(text);
-    let parameters = [
-        ("before", text(&between.before)),
-        ("after", text(&between.after)),
-        ("from", text(from)),
-        ("to", text(to)),
-        ("most", ScalarValue::from(MOST)),
-    ];
-    let images: Vec<Image> = view.rows(MOVED, &parameters).await?;
+    let images = images(view, between, from, to).await?;
     let keys: BTreeMap<&str, &str> = images
         .iter()
         .map(|i| (i.key.as_str(), i.dataset.as_str()))
@@ -77,4 +77,44 @@ pub(super) async fn page(
         script: None,
     };
     Ok(frame.render())
+}
+
+/// The images: their shards first, which takes no key.
+async fn images(
+    view: &View<'_>,
+    between: &Between,
+    from: &str,
+    to: &str,
+) -> Result<Vec<Image>, ReportError> {
+    let (before, after) = (between.before.as_str(), between.after.as_str());
+    let from = class_of(view, before, from).await?;
+    let to = class_of(view, after, to).await?;
+    let (Some(from), Some(to)) = (from, to) else {
+        return Ok(Vec::new());
+    };
+    let mut parameters = vec![
+        ("from", ScalarValue::from(from)),
+        ("to", ScalarValue::from(to)),
+        ("most", ScalarValue::from(MOST)),
+    ];
+    let (file, text) = SHARDS;
+    let call = catalog::compared_call(before, after);
+    let text = text.replace("compared($before, $after)", &call);
+    let shards: Vec<Found> = rows(&view.context, (file, &text), &parameters).await?;
+    if shards.is_empty() {
+        return Ok(Vec::new());
+    }
+    let shards: Vec<String> = shards.iter().map(|found| found.shard.to_string()).collect();
+    parameters.push(("before", ScalarValue::from(before)));
+    parameters.push(("after", ScalarValue::from(after)));
+    let (file, text) = MOVED;
+    let text = text.replace("$shards", &shards.join(", "));
+    rows(&view.context, (file, &text), &parameters).await
+}
+
+/// The number of a teacher's class of this name.
+async fn class_of(view: &View<'_>, teacher: &str, name: &str) -> Result<Option<u16>, ReportError> {
+    let names = whose::teacher_of(view.workspace, teacher).await?;
+    let place = names.config.classes.names.iter().position(|n| n == name);
+    Ok(place.and_then(|place| place.try_into().ok()))
 }

@@ -1,7 +1,11 @@
 //! Labels with chosen figures: the objects that `label` writes, without images and a model.
 
 use std::collections::HashMap;
+use std::path::Path;
 
+use arrow::util::pretty::pretty_format_batches;
+use futures::TryStreamExt as _;
+use understudy::catalog::{self, Cache, CatalogError, QUERY_MEMORY};
 use understudy::label::commit::{LabelsObject, ObjectWriter, Row as Committed, Storage};
 use understudy::label::infer::{Outcome, Reject, SoftLabel};
 use understudy::label::soft_label::scalars;
@@ -130,9 +134,9 @@ pub(crate) async fn workspace_with_labels() -> (Place, Workspace) {
     let moved: &[Row] = &[
         ("a", 1, 0x00, Ok([0.75, 0.25, 0.0, 0.0])),
         ("b", 2, 0xff, Ok([0.1, 0.1, 0.7, 0.1])),
-        ("e", 5, 0xffff_0000, Ok([0.6, 0.4, 0.0, 0.0])),
     ];
-    let shards = [(0, 0, moved)];
+    let moved_of_second: &[Row] = &[("e", 5, 0xffff_0000, Ok([0.6, 0.4, 0.0, 0.0]))];
+    let shards = [(0, 0, moved), (1, 0, moved_of_second)];
     write(&workspace, "photos", "other@1", Encoding::Float32, &shards).await;
     let wide: &[Row] = &[("w", 20, 0, Ok([0.5, 0.125, 0.25, 0.125]))];
     write(
@@ -166,4 +170,29 @@ pub(crate) async fn workspace_with_labels() -> (Place, Workspace) {
 pub(crate) fn labelled() -> Place {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(workspace_with_labels()).0
+}
+
+/// The rows of a query, as a table.
+pub(crate) async fn ask(
+    workspace: &Workspace,
+    cache: Option<&Cache>,
+    sql: &str,
+) -> Result<String, CatalogError> {
+    let context = match cache {
+        None => catalog::open(workspace, QUERY_MEMORY).await?,
+        Some(cache) => catalog::open_again(workspace, QUERY_MEMORY, cache).await?,
+    };
+    let frame = catalog::query(&context, sql).await?;
+    let rows = catalog::execute(frame).await?.try_collect::<Vec<_>>().await;
+    let rows = rows.map_err(|e| CatalogError::of_query(&e))?;
+    Ok(pretty_format_batches(&rows).unwrap().to_string())
+}
+
+/// Puts other bytes into a file that looks the same from outside.
+pub(crate) fn spoil(path: &Path) {
+    let was = std::fs::metadata(path).unwrap();
+    let bytes = vec![b'x'; usize::try_from(was.len()).unwrap()];
+    std::fs::write(path, bytes).unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(was.modified().unwrap()).unwrap();
 }
