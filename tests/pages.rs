@@ -89,6 +89,10 @@ fn every_link_leads_to_a_page_that_loads_nothing_from_elsewhere() {
     }
     for (path, html) in &pages {
         assert!(html.contains("default-src 'none'"), "{path}");
+        assert!(
+            html.contains("class=\"brand\" href=\"/\""),
+            "{path} leads nowhere"
+        );
         for outside in ["src=\"http", "src=\"//", "url(http", "<script>alert"] {
             assert!(!html.contains(outside), "{path} has {outside}");
         }

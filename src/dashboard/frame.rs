@@ -38,14 +38,7 @@ impl Frame {
                 body.dashboard {
                     a.skip href="#main" { "Skip to the content" }
                     div.page {
-                        nav aria-label="Pages" {
-                            ul {
-                                li { a.brand href="/" { "understudy" } }
-                                li { a href={ (Place::Churn { between: None }.link()) } { "Compare teachers" } }
-                                li { a href="/sql" { "SQL" } }
-                                li { a href="/v1/openapi.json" { "API" } }
-                            }
-                        }
+                        (navigation())
                         header {
                             div.eyebrow { (self.above) }
                             h1 { (self.title) }
@@ -66,6 +59,20 @@ impl Frame {
             }
         };
         page.into_string()
+    }
+}
+
+/// What leads to the other pages.
+pub(super) fn navigation() -> Markup {
+    html! {
+        nav.site aria-label="Pages" {
+            ul {
+                li { a.brand href="/" { "understudy" } }
+                li { a href={ (Place::Churn { between: None }.link()) } { "Compare teachers" } }
+                li { a href="/sql" { "SQL" } }
+                li { a href="/v1/openapi.json" { "API" } }
+            }
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod teacher;
 use datafusion::prelude::SessionContext;
 
 pub use self::console::{Answer, console};
+use self::frame::navigation;
 pub use self::frame::{failed, login};
 pub use self::place::Place;
 use crate::catalog::{self, Cache};
@@ -86,13 +87,13 @@ impl Dashboard {
                     classes: Vec::new(),
                     storage: self.storage.clone(),
                 };
-                Ok(job.run(workspace).await?.html)
+                Ok(job.below(workspace, navigation()).await?.html)
             }
             Place::Training { training } => {
                 let report = TrainingReport {
                     training: training.clone(),
                 };
-                Ok(report.run(workspace).await?.html)
+                Ok(report.below(workspace, navigation()).await?.html)
             }
         }
     }

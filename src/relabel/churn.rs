@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{self, CatalogError, QUERY_MEMORY};
+use crate::catalog::{self, Cache, CatalogError, QUERY_MEMORY};
 use crate::promotion::Promotion;
 use crate::runs;
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 
 /// Pairs of classes that are written down, those with most images; the sums are of all.
 const MOST_PAIRS: usize = 10_000;
+/// Bytes of footers that are kept while labels are compared.
+const FOOTERS: usize = 16 * 1024 * 1024;
 
 /// Labels that went from one class to another, or stayed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,8 +127,10 @@ async fn compare(
     before: &str,
     after: &str,
 ) -> Result<Vec<Moved>, CatalogError> {
-    let context = catalog::open(workspace, QUERY_MEMORY).await?;
-    // Both sides may be larger than memory.
+    // It finds the shards whose images changed: of the others no key is read.
+    let cache = Cache::new(FOOTERS, 0);
+    let context = catalog::open_again(workspace, QUERY_MEMORY, &cache).await?;
+    // Where a selection's parts are compared both sides may be larger than memory.
     catalog::join_by_sorting(&context);
     let query = format!(
         "SELECT \"from\", \"to\", images, shift FROM {} WHERE dataset = {} ORDER BY images DESC, \"from\", \"to\"",

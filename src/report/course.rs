@@ -2,6 +2,7 @@
 
 use datafusion::common::ScalarValue;
 use datafusion::prelude::SessionContext;
+use maud::Markup;
 use serde::Deserialize;
 
 use super::query::{Parameter, Query, rows};
@@ -49,11 +50,20 @@ impl TrainingReport {
     /// # Errors
     /// [`ReportError`].
     pub async fn run(&self, workspace: &Workspace) -> Result<TrainingPage, ReportError> {
+        self.below(workspace, Markup::default()).await
+    }
+
+    /// Makes the page with something above everything else.
+    pub(crate) async fn below(
+        &self,
+        workspace: &Workspace,
+        above: Markup,
+    ) -> Result<TrainingPage, ReportError> {
         let (record, done) = train::get(workspace, &self.training).await?;
         let context = catalog::open(workspace, catalog::QUERY_MEMORY).await?;
         let course = Course::collect(workspace, &context, record, done).await?;
         Ok(TrainingPage {
-            html: page::render_training(&course)?,
+            html: page::render_training(&course, above)?,
             recorded: course.recorded,
             steps: course.record.steps,
         })

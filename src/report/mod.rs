@@ -29,6 +29,7 @@ mod strips;
 pub(crate) mod wording;
 
 use datafusion::error::DataFusionError;
+use maud::Markup;
 
 pub use self::course::{TrainingPage, TrainingReport};
 use self::figures::Figures;
@@ -161,6 +162,15 @@ impl ReportJob {
     /// # Errors
     /// [`ReportError`].
     pub async fn run(&self, workspace: &Workspace) -> Result<Page, ReportError> {
+        self.below(workspace, Markup::default()).await
+    }
+
+    /// Makes the page with something above everything else.
+    pub(crate) async fn below(
+        &self,
+        workspace: &Workspace,
+        above: Markup,
+    ) -> Result<Page, ReportError> {
         let file = SelectionFile::read(workspace, &self.selection).await?;
         let picked = strips::pick(&file, &self.classes)?;
         let context = catalog::open(workspace, catalog::QUERY_MEMORY).await?;
@@ -172,7 +182,7 @@ impl ReportJob {
         let pictures =
             Pictures::fetch(workspace, &context, &figures, &self.storage, turned).await?;
         Ok(Page {
-            html: page::render(&figures, &pictures)?,
+            html: page::render(&figures, &pictures, above)?,
             shown: pictures.shown(),
             unreadable: pictures.unreadable(),
         })

@@ -25,7 +25,11 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("table.js");
 
 /// The whole page.
-pub(super) fn render(figures: &Figures, pictures: &Pictures) -> Result<String, ReportError> {
+pub(super) fn render(
+    figures: &Figures,
+    pictures: &Pictures,
+    above: Markup,
+) -> Result<String, ReportError> {
     let sections = [
         (
             "labels",
@@ -46,6 +50,7 @@ pub(super) fn render(figures: &Figures, pictures: &Pictures) -> Result<String, R
     let id = &figures.file.id;
     let shell = Shell {
         title: format!("{id} · understudy selection report"),
+        above,
         header: summary::header(figures),
         sections: &sections,
         made_of: format!("selection {id}"),
@@ -55,10 +60,11 @@ pub(super) fn render(figures: &Figures, pictures: &Pictures) -> Result<String, R
 }
 
 /// The whole page of a training.
-pub(super) fn render_training(course: &Course) -> Result<String, ReportError> {
+pub(super) fn render_training(course: &Course, above: Markup) -> Result<String, ReportError> {
     let name = &course.record.name;
     let shell = Shell {
         title: format!("{name} · understudy training report"),
+        above,
         header: training::header(course),
         sections: &[
             ("loss", "Loss", steps::loss(course)?),
@@ -95,6 +101,8 @@ pub(crate) fn head(title: &str, policy: &str, own_style: &str) -> Markup {
 /// What all pages have around their sections.
 struct Shell<'a> {
     title: String,
+    /// What leads to other pages, where it is one of several.
+    above: Markup,
     header: Markup,
     /// Of each: its anchor, its title, and what is in it.
     sections: &'a [(&'static str, &'static str, Section)],
@@ -112,6 +120,7 @@ impl Shell<'_> {
                 body {
                     a.skip href={ "#" (first) } { "Skip to the figures" }
                     div.page {
+                        (self.above)
                         (self.header)
                         nav aria-label="Sections" {
                             ul { @for (anchor, title, _) in self.sections { li { a href={ "#" (anchor) } { (title) } } } }
