@@ -27,7 +27,6 @@ pub(super) struct Superseded {
     found: Arc<Mutex<HashMap<String, Found>>>,
 }
 
-#[derive(Clone)]
 struct Found {
     /// The generations' objects.
     of: Vec<String>,
@@ -55,16 +54,22 @@ impl Superseded {
         history: &DataFrame,
     ) -> Option<Shards> {
         let of: Vec<String> = generations.iter().map(|g| g.file.clone()).collect();
-        let known = self.found().get(dataset).filter(|f| f.of == of).cloned();
-        let found = known.unwrap_or_else(|| {
-            let found = Found {
-                shards: begin(history.clone()),
-                of: of.clone(),
-            };
-            self.found().insert(dataset.to_owned(), found.clone());
-            found
-        });
-        let shards = found.shards.await;
+        let shards = {
+            let mut found = self.found();
+            match found.get(dataset) {
+                Some(known) if known.of == of => known.shards.clone(),
+                _ => {
+                    let shards = begin(history.clone());
+                    let new = Found {
+                        of,
+                        shards: shards.clone(),
+                    };
+                    found.insert(dataset.to_owned(), new);
+                    shards
+                }
+            }
+        };
+        let shards = shards.await;
         if shards.is_none() {
             self.found().remove(dataset);
         }
