@@ -50,7 +50,7 @@ McNemar's test, of the same images judged by two models:
 
 ## Time
 
-On {cores} cores ({machine}), {side_by_side} trainings side by side with one thread each:
+On {cores} cores ({machine}), {side_by_side} trainings side by side with one thread each; whatever else ran on the machine made them longer:
 
 {durations}
 """
@@ -148,7 +148,7 @@ def gains(seeds: Dict[int, List[dict]]) -> str:
 def tests(seeds: Dict[int, List[dict]]) -> str:
     """The table of McNemar's tests."""
     def p(model: dict, other: str) -> str:
-        value = model[f"against_{other}"]["test"]["p_value"]
+        value = model[f"against_{other}"]["p_value"]
         return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
     rows = [["p", *(f"seed {seed}" for seed in seeds)]]
@@ -162,7 +162,7 @@ def durations() -> str:
     """The table of what took how long."""
     query = """SELECT kind, count(*) AS stages, min(seconds) AS shortest, max(seconds) AS longest, sum(seconds) AS together
                FROM runs WHERE outcome = 'done' GROUP BY kind ORDER BY together DESC"""
-    found = json.loads(understudy("sql", query, "--format", "json", log="figures"))
+    found = [json.loads(line) for line in understudy("sql", query, "--format", "json", log="figures").splitlines()]
     minutes = [[f"{row[key] / 60:.1f}" for key in ("shortest", "longest", "together")] for row in found]
     return table([["minutes", "stages", "shortest", "longest", "together"], *([row["kind"], str(row["stages"]), *figures] for row, figures in zip(found, minutes))])
 
