@@ -309,10 +309,15 @@ impl Workspace {
             }
         }
         let created = store::create(&*self.at.store, &path, &url, bytes).await?;
-        if self.at.is_local() {
-            sweep_staging(&path);
-        }
+        self.sweep(relative);
         Ok(created)
+    }
+
+    /// Removes what killed local puts left beside an object that is there.
+    pub(crate) fn sweep(&self, relative: &str) {
+        if self.at.is_local() {
+            sweep_staging(&self.path(relative));
+        }
     }
 
     /// Whether there is an object.

@@ -214,6 +214,21 @@ fn a_killed_run_resumes_to_the_bytes_of_an_undisturbed_one() {
 }
 
 #[test]
+fn what_a_run_that_was_killed_right_after_a_commit_left_is_removed() {
+    let place = Place::with_teacher();
+    fill(&place, 0, 4);
+    place.label(&[]);
+    let labels = place.labels();
+    // object_store writes a local object under this name, links it to its own, and then removes it.
+    let object = place.path("w/labels/dataset=d/teacher=tiny@1/shard-000000.parquet");
+    let staged = object.with_file_name("shard-000000.parquet#1");
+    std::fs::hard_link(&object, staged).unwrap();
+    assert_ne!(place.labels(), labels);
+    place.label(&[]);
+    assert_eq!(place.labels(), labels);
+}
+
+#[test]
 fn two_processes_on_one_workspace_do_not_harm_each_other() {
     let place = Place::with_teacher();
     fill(&place, 0, 400);

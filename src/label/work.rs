@@ -13,8 +13,8 @@ use datafusion::prelude::SessionContext;
 use futures::TryStreamExt;
 
 use super::commit::LabelsObject;
-use super::committed;
 use super::plan::{Plan, reach};
+use super::{committed, folder};
 use crate::catalog::{self, CatalogError};
 use crate::error::Error;
 use crate::manifest::{Generation, ManifestError};
@@ -126,6 +126,11 @@ impl Search<'_> {
         mine: impl Fn(&Plan) -> bool,
     ) -> Result<Work, Error> {
         let there = committed(self.workspace, self.dataset, self.teacher).await?;
+        let folder = folder(self.dataset, self.teacher);
+        for object in &there {
+            // Who was killed right after a commit has not done it.
+            self.workspace.sweep(&format!("{folder}/{object}"));
+        }
         let everything = plans.iter().any(|p| p.is_for(None) && mine(p));
         let is_mine = |plan: &u32| plans.iter().any(|p| p.number == *plan && mine(p));
         let before = |object: &&LabelsObject| match object {
