@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::process::Command;
 
 use crate::support::http::{Answer, Server};
-use crate::support::onnx::Model;
 use crate::support::{Place, colour, jpeg};
 
 /// Where a page is: what stands for `tiny@1` and `other@1` in all of them.
@@ -19,18 +18,7 @@ fn place() -> Place {
     }
     place.put("<script>alert(1)</script>.jpg", b"");
     place.label(&[]);
-    let model = Model::default();
-    let swapped = model
-        .teacher_toml()
-        .replace("[preprocess]", "[preprocess]\nchannels = \"bgr\"");
-    assert!(swapped.contains("bgr"), "{swapped}");
-    let (onnx, toml) = (place.path("other.onnx"), place.path("other.toml"));
-    std::fs::write(&onnx, model.bytes()).unwrap();
-    std::fs::write(&toml, swapped).unwrap();
-    let [onnx, toml] = [onnx, toml].map(|path| path.display().to_string());
-    place.ok(&[
-        "teachers", "add", "other", "--model", &onnx, "--config", &toml,
-    ]);
+    place.add_swapped("other");
     place.ok(&["label", "--dataset", "d", "--teacher", "other"]);
     place.select_of_d("s", &["--per-class", "2"]);
     place.ok(&["promote", "tiny", "--note", "the <b>first</b>"]);

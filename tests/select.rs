@@ -434,20 +434,7 @@ fn selections_leaks_and_churn_are_sql() {
     assert_eq!(row["top"].as_array().unwrap().len(), 2);
     assert_eq!(row["top"][0]["class"], row["class"]);
     assert!(row["apart"].as_f64().unwrap().abs() < 0.01);
-    // The same model with its channels swapped: what was red is blue.
-    let swapped = crate::support::onnx::Model::default();
-    let (onnx, toml) = (place.path("model.onnx"), place.path("bgr.toml"));
-    std::fs::write(
-        &toml,
-        swapped
-            .teacher_toml()
-            .replace("[preprocess]", "[preprocess]\nchannels = \"bgr\""),
-    )
-    .unwrap();
-    let (onnx, toml) = (onnx.display().to_string(), toml.display().to_string());
-    place.ok(&[
-        "teachers", "add", "bgr", "--model", &onnx, "--config", &toml,
-    ]);
+    place.add_swapped("bgr");
     place.ok(&["label", "--dataset", "d", "--teacher", "bgr"]);
     let churn: Vec<String> = place
         .sql("SELECT \"from\", \"to\", images FROM churn('tiny@1', 'bgr@1') ORDER BY \"from\"")

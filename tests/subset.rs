@@ -5,7 +5,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::onnx::Model;
 use crate::support::{
     Place, colour, differing, files, jpeg, label_args, parquet_with_images, python, tar,
 };
@@ -38,17 +37,7 @@ fn fill(place: &Place, n: u32) {
 /// A place with the teacher `tiny`, and a bigger one, `big`, for which red is blue.
 fn with_two_teachers() -> Place {
     let place = Place::with_teacher();
-    let (onnx, toml) = (place.path("model.onnx"), place.path("big.toml"));
-    let config = Model::default().teacher_toml();
-    std::fs::write(
-        &toml,
-        config.replace("[preprocess]", "[preprocess]\nchannels = \"bgr\""),
-    )
-    .unwrap();
-    let [onnx, toml] = [onnx, toml].map(|p| p.display().to_string());
-    place.ok(&[
-        "teachers", "add", "big", "--model", &onnx, "--config", &toml,
-    ]);
+    place.add_swapped("big");
     place
 }
 

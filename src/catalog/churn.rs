@@ -1,12 +1,12 @@
 //! The table functions that compare two teachers: `compared`, an image a row, and `churn`, its sums.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::catalog::view::ViewTable;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{DFSchema, JoinType, ScalarValue, plan_err};
+use datafusion::common::{JoinType, ScalarValue, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::{avg, count};
@@ -94,44 +94,36 @@ impl TableFunctionImpl for Function {
         let [before, after] = given[..] else {
             return plan_err!("{name} takes two teachers, such as {name}('b0@1', 'b0@2')");
         };
-        let teachers = self.labelled.values().flat_map(BTreeMap::keys);
-        let teachers: BTreeSet<&str> = teachers.map(String::as_str).collect();
-        for teacher in [before, after] {
-            if !teachers.contains(teacher) {
-                let near = nearest(teacher, teachers.iter().copied());
-                let near =
-                    near.map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
-                return plan_err!("there are no labels by `{teacher}`{near}");
-            }
-        }
-        let mut all: Option<LogicalPlanBuilder> = None;
-        let mut any = None;
-        for (dataset, by) in &*self.labelled {
-            any = any.or_else(|| by.values().next());
-            let (Some(before), Some(after)) = (by.get(before), by.get(after)) else {
-                continue;
-            };
-            let plan = (self.plan)(dataset, before, after)?;
-            all = Some(match all {
-                None => LogicalPlanBuilder::from(plan),
-                Some(all) => all.union(plan)?,
-            });
-        }
-        let plan = match (all, any) {
-            (Some(all), _) => all.build()?,
-            // No dataset that both have labelled: no rows, of the columns that others would have.
-            (None, Some(any)) => none((self.plan)("", any, any)?.schema()),
-            (None, None) => none(&DFSchema::empty().into()),
-        };
+        let (some_before, some_after) = (self.any(before)?, self.any(after)?);
+        let plans = self.labelled.iter().filter_map(|(dataset, by)| {
+            let (before, after) = (by.get(before)?, by.get(after)?);
+            Some((self.plan)(dataset, before, after))
+        });
+        let union = |all: LogicalPlan, plan| LogicalPlanBuilder::from(all).union(plan?)?.build();
+        let all = plans.reduce(|all, plan| union(all?, plan));
+        let plan = all.unwrap_or_else(|| {
+            // No dataset that both have labelled: no rows, of the columns that there would be.
+            let schema = Arc::clone((self.plan)("", some_before, some_after)?.schema());
+            Ok(LogicalPlan::EmptyRelation(EmptyRelation {
+                produce_one_row: false,
+                schema,
+            }))
+        })?;
         Ok(Arc::new(ViewTable::new(plan, None)))
     }
 }
 
-fn none(schema: &Arc<DFSchema>) -> LogicalPlan {
-    LogicalPlan::EmptyRelation(EmptyRelation {
-        produce_one_row: false,
-        schema: Arc::clone(schema),
-    })
+impl Function {
+    /// Labels of some dataset by a teacher.
+    fn any(&self, teacher: &str) -> Result<&Labels> {
+        if let Some(labels) = self.labelled.values().find_map(|by| by.get(teacher)) {
+            return Ok(labels);
+        }
+        let teachers = self.labelled.values().flat_map(BTreeMap::keys);
+        let near = nearest(teacher, teachers.map(String::as_str));
+        let near = near.map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
+        plan_err!("there are no labels by `{teacher}`{near}")
+    }
 }
 
 /// A row an image: `shard`, `from_class`, `to_class`, `before`, `after`.
@@ -140,7 +132,7 @@ fn rows(before: &Labels, after: &Labels) -> Result<LogicalPlanBuilder> {
     let by_shard = match (&before.by_shard, &after.by_shard) {
         (ByShard::All, ByShard::All) => ByShard::All,
         (ByShard::Except(shards, before), ByShard::Except(_, after)) => {
-            ByShard::Except(Arc::clone(shards), joined(before, after)?)
+            ByShard::Except(shards.clone(), joined(before, after)?)
         }
         _ => ByShard::None,
     };

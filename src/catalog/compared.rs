@@ -29,7 +29,7 @@ use object_store::{ObjectMeta, ObjectStore};
 
 use super::columns::{READERS, Short, read};
 use super::objects::Folder;
-use super::superseded::Shards;
+use super::superseded::Finding;
 
 /// What is read of an object whose rows are matched by key.
 const KEYED: [&str; 4] = ["key", "class", "confidence", "reason"];
@@ -50,7 +50,7 @@ pub(super) struct Compared {
 pub(super) enum ByShard {
     All,
     /// All but these, of which, and of the objects that have rows of any shards, the rows are those that count.
-    Except(Shards, LogicalPlan),
+    Except(Finding, LogicalPlan),
     /// It is not known which.
     None,
 }
@@ -58,7 +58,7 @@ pub(super) enum ByShard {
 /// What one teacher has of a shard.
 type Pieces = Vec<Piece>;
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Piece {
     object: ObjectMeta,
     /// Where it is in memory.
@@ -66,7 +66,7 @@ struct Piece {
 }
 
 /// A shard that both teachers have labelled.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Shard {
     number: u32,
     before: Pieces,
@@ -78,7 +78,7 @@ struct Shard {
 struct SomeShards {
     schema: SchemaRef,
     store: Arc<dyn ObjectStore>,
-    shards: Vec<Shard>,
+    shards: Vec<Arc<Shard>>,
 }
 
 #[async_trait]
@@ -101,23 +101,32 @@ impl TableProvider for Compared {
         let store = self.before.store(state)?;
         let except = match &self.by_shard {
             ByShard::All => None,
-            ByShard::Except(shards, joined) => Some((shards, joined)),
+            ByShard::Except(finding, joined) => {
+                let found = finding.clone().await;
+                let Some(shards) = found else {
+                    return planned(state, &self.joined, projection).await;
+                };
+                Some((shards, joined))
+            }
             ByShard::None => return planned(state, &self.joined, projection).await,
         };
         let before = pieces(&self.before, &store).await?;
         let Some((before, mut after)) = before.zip(pieces(&self.after, &store).await?) else {
             return planned(state, &self.joined, projection).await;
         };
-        let shards: Vec<Shard> = before
+        let shards: Vec<Arc<Shard>> = before
             .into_iter()
-            .filter(|(number, _)| except.is_none_or(|(except, _)| !except.contains(number)))
+            .filter(|(number, _)| {
+                let except = except.as_ref();
+                except.is_none_or(|(except, _)| !except.contains(number))
+            })
             .filter_map(|(number, before)| {
                 let after = after.remove(&number)?;
-                Some(Shard {
+                Some(Arc::new(Shard {
                     number,
                     before,
                     after,
-                })
+                }))
             })
             .collect();
         let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
@@ -248,16 +257,12 @@ impl Shard {
     ) -> Result<RecordBatch> {
         let mut labels: HashMap<String, Label> = HashMap::new();
         for piece in &self.before {
-            let batch = read(Arc::clone(store), piece.object.clone(), &KEYED)
-                .await?
-                .0;
+            let batch = piece.with_keys(store).await?;
             labels.extend(keyed(&batch)?.map(|(key, label)| (key.to_owned(), label)));
         }
         let (mut classes, mut confidences) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
         for piece in &self.after {
-            let batch = read(Arc::clone(store), piece.object.clone(), &KEYED)
-                .await?
-                .0;
+            let batch = piece.with_keys(store).await?;
             for (key, after) in keyed(&batch)? {
                 if let Some(before) = labels.get(key) {
                     for (side, label) in [*before, after].into_iter().enumerate() {
@@ -287,6 +292,11 @@ impl Piece {
         }
         let read = Short::read(Arc::clone(store), self.object.clone());
         Ok(Arc::new(read.await?))
+    }
+
+    async fn with_keys(&self, store: &Arc<dyn ObjectStore>) -> Result<RecordBatch> {
+        let (rows, _) = read(Arc::clone(store), self.object.clone(), &KEYED).await?;
+        Ok(rows)
     }
 }
 

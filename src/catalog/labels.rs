@@ -22,7 +22,7 @@ use super::columns::Columns;
 use super::compared::ByShard;
 use super::manifests::{any_superseded, generation_of_shard, history, without_superseded};
 use super::objects::{self, Folder, LabelsObjects, Which};
-use super::superseded::Shards;
+use super::superseded::Finding;
 use super::{Cache, CatalogError, encoded_url, functions, union, view};
 use crate::label::{LabelSettings, folder, whose};
 use crate::manifest::{self, Generation};
@@ -43,7 +43,7 @@ pub(super) async fn register(
     let (mut labels, mut rejects, mut known) = (Vec::new(), Vec::new(), Names::new());
     let (mut sums, mut all) = (Vec::new(), Labelled::new());
     for (dataset, generations) in datasets {
-        let of = Of::new(workspace, context, dataset, generations, cache).await?;
+        let of = Of::new(workspace, context, dataset, generations, cache)?;
         for teacher in whose::labellers(workspace, dataset).await? {
             let teacher = teacher.as_str();
             let names = if let Some(names) = known.get(teacher) {
@@ -76,9 +76,9 @@ pub(super) async fn register(
                 (None, _) => ByShard::All,
                 (Some(_), None) => ByShard::None,
                 (Some(_), Some(shards)) => {
-                    let some = objects::Of::Some(Arc::clone(shards));
+                    let some = objects::Of::Some(shards.clone());
                     let rows = labelled(found.some_rows(&of, Which::All, some)?)?;
-                    ByShard::Except(Arc::clone(shards), rows)
+                    ByShard::Except(shards.clone(), rows)
                 }
             };
             let retries = raw.filter(col("retry").gt(lit(0_u16)))?;
@@ -138,12 +138,12 @@ struct Of<'a> {
 struct History {
     /// All rows of all generations.
     rows: DataFrame,
-    /// The shards that have such rows, where they are known.
-    shards: Option<Shards>,
+    /// The shards that have such rows, where it pays to find them.
+    shards: Option<Finding>,
 }
 
 impl<'a> Of<'a> {
-    async fn new(
+    fn new(
         workspace: &Workspace,
         context: &'a SessionContext,
         dataset: &str,
@@ -152,10 +152,7 @@ impl<'a> Of<'a> {
     ) -> Result<Self, CatalogError> {
         let superseded = if any_superseded(generations) {
             let rows = history(workspace, context, dataset, generations)?;
-            let shards = match cache {
-                None => None,
-                Some(cache) => cache.superseded.shards(dataset, generations, &rows).await,
-            };
+            let shards = cache.map(|c| c.superseded.shards(dataset, generations, &rows));
             Some(History { rows, shards })
         } else {
             None
@@ -176,7 +173,7 @@ impl<'a> Of<'a> {
         without_superseded(rows, &history.rows, self.generations, generation)
     }
 
-    fn shards(&self) -> Option<&Shards> {
+    fn shards(&self) -> Option<&Finding> {
         self.superseded.as_ref()?.shards.as_ref()
     }
 }
@@ -205,9 +202,9 @@ impl Raw {
         match of.shards() {
             None => self.some_rows(of, which, objects::Of::All),
             Some(shards) => {
-                let others = objects::Of::Others(Arc::clone(shards));
+                let others = objects::Of::Others(shards.clone());
                 let rows = self.table(of, which, others)?;
-                let some = objects::Of::Some(Arc::clone(shards));
+                let some = objects::Of::Some(shards.clone());
                 Ok(rows.union(self.some_rows(of, which, some)?)?)
             }
         }
@@ -255,7 +252,7 @@ pub async fn labels_of(
         let none = RecordBatch::new_empty(schema::labels(Encoding::Float32, classes));
         return Ok(context.read_batch(none)?);
     };
-    let of = Of::new(workspace, context, dataset, &generations, None).await?;
+    let of = Of::new(workspace, context, dataset, &generations, None)?;
     let rows = found.rows(&of, Which::All)?;
     Ok(rows.filter(col("reason").is_null())?)
 }

@@ -31,7 +31,7 @@ use object_store::{ObjectMeta, ObjectStore};
 use tokio::sync::Mutex;
 
 use super::columns::{Columns, SHORT, Short};
-use super::superseded::Shards;
+use super::superseded::Finding;
 use crate::label::commit::LabelsObject;
 
 /// For so long a listing counts: all tables of a query see the same objects, and a session that goes on sees what has come.
@@ -74,10 +74,10 @@ pub(super) enum Which {
 #[derive(Debug, Clone)]
 pub(super) enum Of {
     All,
-    /// These, and those that have rows of any.
-    Some(Shards),
+    /// These, and those that have rows of any; all, where they cannot be found.
+    Some(Finding),
     /// The others.
-    Others(Shards),
+    Others(Finding),
 }
 
 /// See the module.
@@ -213,6 +213,10 @@ impl TableProvider for LabelsObjects {
         } = &self.folder;
         let store = self.folder.store(state)?;
         let filters = Filters::of(state, filters, schema)?;
+        let found = match &self.of {
+            Of::All => None,
+            Of::Some(finding) | Of::Others(finding) => finding.clone().await,
+        };
         let mut objects = Vec::new();
         for object in self.folder.listed(&store).await?.iter() {
             let shard = object.name.shard();
@@ -221,10 +225,14 @@ impl TableProvider for LabelsObjects {
                 Which::Retried => object.retried,
                 Which::Last => !object.retried,
             };
+            let among = match (&found, shard) {
+                (Some(found), Some(shard)) => found.contains(&shard),
+                _ => true,
+            };
             let of = match &self.of {
                 Of::All => true,
-                Of::Some(shards) => shard.is_none_or(|shard| shards.contains(&shard)),
-                Of::Others(shards) => shard.is_some_and(|shard| !shards.contains(&shard)),
+                Of::Some(_) => among,
+                Of::Others(_) => !among,
             };
             if which && of && filters.may_match(&Short::named(shard, object.name.retry())) {
                 objects.push(object.meta.clone());

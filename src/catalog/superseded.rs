@@ -21,66 +21,62 @@ use crate::manifest::Generation;
 /// Numbers of shards.
 pub(super) type Shards = Arc<HashSet<u32>>;
 
+/// Those that have such rows, found when somebody first waits for them; none where they cannot be found.
+///
+/// It is one find for all who wait, and goes on where they do not wait any more.
+pub(super) type Finding = Shared<BoxFuture<'static, Option<Shards>>>;
+
 /// What has been found of each dataset, for the queries of a process.
 #[derive(Clone, Default)]
 pub(super) struct Superseded {
-    found: Arc<Mutex<HashMap<String, Found>>>,
+    known: Arc<Mutex<HashMap<String, Known>>>,
 }
 
-struct Found {
+struct Known {
     /// The generations' objects.
     of: Vec<String>,
-    shards: Shared<BoxFuture<'static, Option<Shards>>>,
+    shards: Finding,
 }
 
 impl fmt::Debug for Superseded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "shards of {} datasets", self.found().len())
+        write!(f, "shards of {} datasets", self.known().len())
     }
 }
 
 impl Superseded {
-    fn found(&self) -> MutexGuard<'_, HashMap<String, Found>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those of a dataset with this history; none where they cannot be found, which the next query tries again.
-    ///
-    /// Whoever asks first after a generation has come waits for it, and so does who asks meanwhile. It goes on where they are not waiting any more.
-    pub(super) async fn shards(
+    /// Those of a dataset with this history. What could not be found is looked for again.
+    pub(super) fn shards(
         &self,
         dataset: &str,
         generations: &[Generation],
         history: &DataFrame,
-    ) -> Option<Shards> {
+    ) -> Finding {
         let of: Vec<String> = generations.iter().map(|g| g.file.clone()).collect();
-        let shards = {
-            let mut found = self.found();
-            match found.get(dataset) {
-                Some(known) if known.of == of => known.shards.clone(),
-                _ => {
-                    let shards = begin(history.clone());
-                    let new = Found {
-                        of,
-                        shards: shards.clone(),
-                    };
-                    found.insert(dataset.to_owned(), new);
-                    shards
-                }
-            }
-        };
-        let shards = shards.await;
-        if shards.is_none() {
-            self.found().remove(dataset);
+        let mut known = self.known();
+        if let Some(known) = known.get(dataset)
+            && known.of == of
+            && !matches!(known.shards.peek(), Some(None))
+        {
+            return known.shards.clone();
         }
+        let shards = finding(history.clone());
+        let new = Known {
+            of,
+            shards: shards.clone(),
+        };
+        known.insert(dataset.to_owned(), new);
         shards
     }
 }
 
-fn begin(history: DataFrame) -> Shared<BoxFuture<'static, Option<Shards>>> {
-    let finding = tokio::spawn(find(history));
-    let ended = async move {
-        match finding.await {
+fn finding(history: DataFrame) -> Finding {
+    let found = async move {
+        match tokio::spawn(find(history)).await {
             Ok(Ok(shards)) => Some(Arc::new(shards)),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "shards with superseded rows are not known");
@@ -90,7 +86,7 @@ fn begin(history: DataFrame) -> Shared<BoxFuture<'static, Option<Shards>>> {
             Err(_) => None,
         }
     };
-    ended.boxed().shared()
+    found.boxed().shared()
 }
 
 async fn find(history: DataFrame) -> Result<HashSet<u32>> {

@@ -12,7 +12,7 @@ use super::{Place, View};
 use crate::catalog;
 use crate::label::whose;
 use crate::report::ReportError;
-use crate::report::query::{Query, rows};
+use crate::report::query::Query;
 use crate::report::wording::{count, counted, plain, share};
 use crate::workspace::WorkspaceError;
 
@@ -116,10 +116,9 @@ async fn moves(
             return Err(WorkspaceError::unknown("teacher with labels", name, &names, none).into());
         }
     }
-    let (file, text) = CHURN;
     let call = catalog::churn_call(&between.before, &between.after);
-    let text = text.replace("churn($before, $after)", &call);
-    rows(&view.context, (file, &text), &[]).await
+    view.rows_with(CHURN, ("churn($before, $after)", &call), &[])
+        .await
 }
 
 fn form(labellers: &BTreeSet<String>, between: Option<&Between>) -> Markup {

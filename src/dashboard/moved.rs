@@ -15,7 +15,7 @@ use crate::label::whose;
 use crate::report::ReportError;
 use crate::report::page::images::picture;
 use crate::report::pictures::Pictures;
-use crate::report::query::{Query, rows};
+use crate::report::query::Query;
 use crate::report::wording::{confidence, plain};
 
 /// Images that are shown.
@@ -97,19 +97,18 @@ async fn images(
         ("to", ScalarValue::from(to)),
         ("most", ScalarValue::from(MOST)),
     ];
-    let (file, text) = SHARDS;
     let call = catalog::compared_call(before, after);
-    let text = text.replace("compared($before, $after)", &call);
-    let shards: Vec<Found> = rows(&view.context, (file, &text), &parameters).await?;
+    let call = ("compared($before, $after)", call.as_str());
+    let shards: Vec<Found> = view.rows_with(SHARDS, call, &parameters).await?;
     if shards.is_empty() {
         return Ok(Vec::new());
     }
     let shards: Vec<String> = shards.iter().map(|found| found.shard.to_string()).collect();
     parameters.push(("before", ScalarValue::from(before)));
     parameters.push(("after", ScalarValue::from(after)));
-    let (file, text) = MOVED;
-    let text = text.replace("$shards", &shards.join(", "));
-    rows(&view.context, (file, &text), &parameters).await
+    let shards = shards.join(", ");
+    view.rows_with(MOVED, ("$shards", &shards), &parameters)
+        .await
 }
 
 /// The number of a teacher's class of this name.

@@ -27,6 +27,17 @@ impl View<'_> {
     ) -> Result<Vec<T>, ReportError> {
         rows(&self.context, query, parameters).await
     }
+
+    /// The rows of a query that names something for which there is no parameter: the arguments of a table function, or a list.
+    pub(super) async fn rows_with<T: DeserializeOwned>(
+        &self,
+        (file, text): Query,
+        (name, value): (&str, &str),
+        parameters: &[Parameter],
+    ) -> Result<Vec<T>, ReportError> {
+        let text = text.replace(name, value);
+        rows(&self.context, (file, &text), parameters).await
+    }
 }
 
 /// The parameters that say whose labels are meant.

@@ -123,6 +123,18 @@ impl Place {
         self.ok(&["teachers", "add", name, "--model", &onnx, "--config", &toml]);
     }
 
+    /// Adds the model of `tiny` with its channels swapped: what is red to the one is blue to the other.
+    pub(crate) fn add_swapped(&self, name: &str) {
+        let [onnx, toml] = self.write_model(&Model::default());
+        let plain = std::fs::read_to_string(toml).unwrap();
+        let swapped = plain.replace("[preprocess]", "[preprocess]\nchannels = \"bgr\"");
+        assert_ne!(swapped, plain);
+        let toml = self.path("swapped.toml");
+        std::fs::write(&toml, swapped).unwrap();
+        let toml = toml.display().to_string();
+        self.ok(&["teachers", "add", name, "--model", &onnx, "--config", &toml]);
+    }
+
     /// Writes a model and its teacher.toml, and tells where.
     pub(crate) fn write_model(&self, model: &Model) -> [String; 2] {
         let (onnx, toml) = (self.path("model.onnx"), self.path("teacher.toml"));
