@@ -99,6 +99,35 @@ fn every_link_leads_to_a_page_that_loads_nothing_from_elsewhere() {
 }
 
 #[test]
+fn classes_of_one_name_are_one_in_what_moved() {
+    let place = Place::with_teacher();
+    for n in 0..7 {
+        place.put(&format!("{n}.jpg"), &jpeg(colour(n).0, n));
+    }
+    place.label(&[]);
+    // Two kinds of red, as there are two kinds of crane in ImageNet: three red images and two blue ones.
+    place.add_changed("two", "\"blue\"", "\"red\"");
+    place.ok(&["label", "--dataset", "d", "--teacher", "two"]);
+    let server = Server::start(&place, &[]);
+    let page = |path: &str| server.get(path).text();
+    let moves = page("/churn?before=two@1&after=tiny@1");
+    assert!(
+        moves.contains("2 of 7 images have another label"),
+        "{moves}"
+    );
+    assert!(
+        moves.contains("aria-label=\"2 from red to blue\""),
+        "{moves}"
+    );
+    assert!(
+        moves.contains("aria-label=\"3 from red to red\""),
+        "{moves}"
+    );
+    let images = page("/churn/images?before=two@1&after=tiny@1&from=red&to=blue");
+    assert_eq!(images.matches("src=\"data:image/jpeg;base64,").count(), 2);
+}
+
+#[test]
 fn what_is_not_there_is_a_page_too() {
     let place = place();
     let server = Server::start(&place, &[]);

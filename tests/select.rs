@@ -574,7 +574,7 @@ fn plans_show_each_query_with_its_functions_and_write_nothing() {
     for (file, function) in [
         ("candidates.sql", "first_reason("),
         ("tally.sql", "first_reason("),
-        ("order.sql", "is_decided_by_key("),
+        ("order.sql", "is_within_reach("),
         ("selected.sql", "is_chosen("),
     ] {
         let (_, plan) = plans.split_once(&format!("-- {file}\n")).unwrap();

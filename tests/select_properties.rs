@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, FixedSizeBinaryArray, Float32Array, Int32Array, RecordBatch, StringArray,
+    ArrayRef, AsArray, FixedSizeBinaryArray, Float32Array, Int32Array, ListArray, RecordBatch,
+    StringArray,
 };
 use arrow::datatypes::{Float32Type, Int32Type, UInt32Type};
 use parquet::arrow::ArrowWriter;
@@ -35,6 +36,8 @@ struct Layout {
     /// Rows are sorted by the hash of their key with this.
     order: u64,
     threads: usize,
+    /// There are soft labels, which are wanted.
+    soft: bool,
 }
 
 /// A chosen row: class, bits of the confidence, copies, rank.
@@ -103,14 +106,14 @@ fn rules() -> impl Strategy<Value = SelectConfig> {
 }
 
 fn layout() -> impl Strategy<Value = Layout> {
-    (1_usize..5, 1_usize..20, any::<u64>(), 1_usize..5).prop_map(
-        |(files, row_group, order, threads)| Layout {
-            files,
-            row_group,
-            order,
-            threads,
-        },
-    )
+    let numbers = (1_usize..5, 1_usize..20, any::<u64>(), 1_usize..5);
+    (numbers, any::<bool>()).prop_map(|((files, row_group, order, threads), soft)| Layout {
+        files,
+        row_group,
+        order,
+        threads,
+        soft,
+    })
 }
 
 /// The definition: threshold, duplicates, the best K by (confidence, key), a sample by hash, copies by hash.
@@ -170,7 +173,7 @@ fn write(folder: &Path, labels: &[Label], layout: &Layout) {
     for file in 0..layout.files {
         let rows: Vec<_> = sorted.iter().skip(file).step_by(layout.files).collect();
         let shas = rows.iter().map(|l| l.image.map(|image| [image; 32]));
-        let columns: [(&str, ArrayRef); 4] = [
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
             (
                 "key",
                 Arc::new(StringArray::from_iter_values(rows.iter().map(|l| &l.key))),
@@ -183,14 +186,18 @@ fn write(folder: &Path, labels: &[Label], layout: &Layout) {
                 "confidence",
                 Arc::new(rows.iter().map(|l| l.confidence).collect::<Float32Array>()),
             ),
-            (
-                "sha256",
-                Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(shas, 32).unwrap()),
-            ),
         ];
         // Labels without any hash have no column of them.
-        let known = labels.iter().any(|l| l.image.is_some());
-        let columns = columns.into_iter().take(if known { 4 } else { 3 });
+        if labels.iter().any(|l| l.image.is_some()) {
+            let shas = FixedSizeBinaryArray::try_from_sparse_iter_with_size(shas, 32).unwrap();
+            columns.push(("sha256", Arc::new(shas)));
+        }
+        if layout.soft {
+            let probs = rows.iter().map(|l| Some([l.confidence]));
+            let probs = ListArray::from_iter_primitive::<Float32Type, _, _>(probs);
+            columns.push(("probs", Arc::new(probs)));
+        }
+        let columns = columns.into_iter();
         let columns = columns.map(|(name, column)| (name, column, true));
         let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
         let properties = WriterProperties::builder()

@@ -1,5 +1,4 @@
--- How labels moved between two teachers: from which class to which, over all datasets, and by how much more sure the second one is.
-SELECT "from", "to", sum(images) AS images, sum(images * shift) / sum(images) AS shift
-FROM churn($before, $after)
-GROUP BY "from", "to"
-ORDER BY images DESC, "from", "to"
+-- How labels moved between two teachers: from which class to which, over all datasets, and by how much more sure the second one is of those images together.
+SELECT from_class, to_class, count(*) AS images, sum(CAST(after AS DOUBLE) - CAST(before AS DOUBLE)) AS shift
+FROM compared($before, $after)
+GROUP BY from_class, to_class

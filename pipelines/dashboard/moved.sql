@@ -5,8 +5,8 @@ JOIN labels AS after ON before.dataset = after.dataset AND before.key = after.ke
 WHERE
     before.teacher = $before
     AND after.teacher = $after
-    AND before.class = $from
-    AND after.class = $to
+    AND before.class IN ($from)
+    AND after.class IN ($to)
     AND before.shard IN ($shards)
     AND after.shard IN ($shards)
 ORDER BY after.confidence DESC, before.dataset, before.key

@@ -3,7 +3,7 @@ SELECT DISTINCT shard
 FROM (
     SELECT dataset, shard, after
     FROM compared($before, $after)
-    WHERE from_class = $from AND to_class = $to
+    WHERE from_class IN ($from) AND to_class IN ($to)
     ORDER BY after DESC, dataset, shard
     LIMIT $most
 )

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, UInt32Array};
+use arrow::compute::binary;
 use arrow::datatypes::{DataType, Float32Type, UInt16Type, UInt32Type};
 use datafusion::dataframe::DataFrame;
 use datafusion::error::Result;
@@ -18,13 +19,23 @@ use super::labels::class_name;
 /// Bins of 0.05.
 const BINS: u32 = 20;
 
-/// The bin of a confidence: closed below, open above, the last one closed at 1. Edges are compared in single precision, as confidences are stored.
+/// Where bins begin, in single precision, as confidences are stored.
+const EDGES: [f32; BINS as usize] = {
+    let mut edges = [0.0; BINS as usize];
+    let mut bin = 0;
+    while bin < edges.len() {
+        edges[bin] = bin as f32 / BINS as f32;
+        bin += 1;
+    }
+    edges
+};
+
+/// The bin of a confidence: closed below, open above, the last one closed at 1.
 fn bin(confidence: f32) -> u32 {
-    let bins = BINS as f32;
-    let guess = (confidence * bins).floor().clamp(0.0, bins - 1.0);
-    // By rounding a confidence just below an edge may seem to be on it.
-    let below = confidence < guess / bins;
-    guess as u32 - u32::from(below && guess > 0.0)
+    let guess = ((confidence * BINS as f32) as u32).min(BINS - 1);
+    // By rounding a confidence just below an edge may seem to be on it; nothing is below the first one.
+    let below = confidence < EDGES[guess as usize];
+    guess - u32::from(below && guess > 0)
 }
 
 /// The bins of the labels of a dataset by a teacher, of which `raw` are the objects' rows.
@@ -71,13 +82,10 @@ fn place() -> ScalarUDF {
             let arrays = ColumnarValue::values_to_arrays(args)?;
             let classes = arrays[0].as_primitive::<UInt16Type>();
             let confidences = arrays[1].as_primitive::<Float32Type>();
-            let places = classes
-                .iter()
-                .zip(confidences)
-                .map(|(class, confidence)| Some(u32::from(class?) * BINS + bin(confidence?)));
-            Ok(ColumnarValue::Array(Arc::new(
-                places.collect::<UInt32Array>(),
-            )))
+            let places: UInt32Array = binary(classes, confidences, |class, confidence| {
+                u32::from(class) * BINS + bin(confidence)
+            })?;
+            Ok(ColumnarValue::Array(Arc::new(places)))
         }),
     )
     .into()

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::frame::{Frame, Section, link};
 use super::place::Between;
-use super::query::query;
+use super::query::{COMPARED, query};
 use super::{Place, View};
 use crate::catalog;
 use crate::label::whose;
@@ -87,33 +87,41 @@ async fn images(
     to: &str,
 ) -> Result<Vec<Image>, ReportError> {
     let (before, after) = (between.before.as_str(), between.after.as_str());
-    let from = class_of(view, before, from).await?;
-    let to = class_of(view, after, to).await?;
-    let (Some(from), Some(to)) = (from, to) else {
+    let from = classes(view, before, from).await?;
+    let to = classes(view, after, to).await?;
+    if from.is_empty() || to.is_empty() {
         return Ok(Vec::new());
-    };
-    let mut parameters = vec![
-        ("from", ScalarValue::from(from)),
-        ("to", ScalarValue::from(to)),
-        ("most", ScalarValue::from(MOST)),
-    ];
+    }
+    let (from, to) = (list(&from), list(&to));
     let call = catalog::compared_call(before, after);
-    let call = ("compared($before, $after)", call.as_str());
-    let shards: Vec<Found> = view.rows_with(SHARDS, call, &parameters).await?;
+    let most = ("most", ScalarValue::from(MOST));
+    let mut names = vec![(COMPARED, call.as_str()), ("$from", &from), ("$to", &to)];
+    let parameters = [most.clone()];
+    let shards: Vec<Found> = view.rows_with(SHARDS, &names, &parameters).await?;
     if shards.is_empty() {
         return Ok(Vec::new());
     }
-    let shards: Vec<String> = shards.iter().map(|found| found.shard.to_string()).collect();
-    parameters.push(("before", ScalarValue::from(before)));
-    parameters.push(("after", ScalarValue::from(after)));
-    let shards = shards.join(", ");
-    view.rows_with(MOVED, ("$shards", &shards), &parameters)
-        .await
+    let shards: Vec<u32> = shards.iter().map(|found| found.shard).collect();
+    let shards = list(&shards);
+    names.push(("$shards", &shards));
+    let parameters = [
+        most,
+        ("before", ScalarValue::from(before)),
+        ("after", ScalarValue::from(after)),
+    ];
+    view.rows_with(MOVED, &names, &parameters).await
 }
 
-/// The number of a teacher's class of this name.
-async fn class_of(view: &View<'_>, teacher: &str, name: &str) -> Result<Option<u16>, ReportError> {
+/// As SQL's `IN` takes it.
+fn list<T: ToString>(numbers: &[T]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(T::to_string).collect();
+    numbers.join(", ")
+}
+
+/// The numbers of a teacher's classes of this name, which may be several: ImageNet has two kinds of crane.
+async fn classes(view: &View<'_>, teacher: &str, name: &str) -> Result<Vec<u16>, ReportError> {
     let names = whose::teacher_of(view.workspace, teacher).await?;
-    let place = names.config.classes.names.iter().position(|n| n == name);
-    Ok(place.and_then(|place| place.try_into().ok()))
+    let all = (0..).zip(&names.config.classes.names);
+    let of_name = all.filter(|(_, n)| *n == name);
+    Ok(of_name.map(|(class, _)| class).collect())
 }

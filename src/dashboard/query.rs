@@ -1,5 +1,6 @@
 //! The queries of `pipelines/dashboard/`, and what several pages ask.
 
+use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +19,12 @@ macro_rules! query {
 }
 pub(super) use query;
 
+/// What a query names, and what is written in its place.
+pub(super) type Named<'a> = (&'a str, &'a str);
+
+/// How a query calls this table function, whose arguments cannot be parameters.
+pub(super) const COMPARED: &str = "compared($before, $after)";
+
 impl View<'_> {
     /// The rows of a query.
     pub(super) async fn rows<T: DeserializeOwned>(
@@ -32,12 +39,27 @@ impl View<'_> {
     pub(super) async fn rows_with<T: DeserializeOwned>(
         &self,
         (file, text): Query,
-        (name, value): (&str, &str),
+        names: &[Named<'_>],
         parameters: &[Parameter],
     ) -> Result<Vec<T>, ReportError> {
-        let text = text.replace(name, value);
-        rows(&self.context, (file, &text), parameters).await
+        rows(&self.context, (file, &with(text, names)), parameters).await
     }
+
+    /// The same of a query whose rows are many, as they come.
+    pub(super) async fn batches_with(
+        &self,
+        (file, text): Query,
+        names: &[Named<'_>],
+    ) -> Result<Vec<RecordBatch>, ReportError> {
+        let failed = |source| ReportError::Query { file, source };
+        let frame = self.context.sql(&with(text, names)).await.map_err(failed)?;
+        frame.collect().await.map_err(failed)
+    }
+}
+
+fn with(text: &str, names: &[Named<'_>]) -> String {
+    let written = |text: String, (name, value): &Named<'_>| text.replace(name, value);
+    names.iter().fold(text.to_owned(), written)
 }
 
 /// The parameters that say whose labels are meant.

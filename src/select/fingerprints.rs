@@ -67,13 +67,17 @@ impl Run<'_> {
                         if let Some(sha) = shas.get(i)
                             && seen.again(&sha)
                         {
-                            found.0.insert(sha);
+                            found.insert(&sha);
                         }
                     }
                     Ok(())
                 };
                 let found = sweep(query, Suspects::default, step).await?;
-                Suspects(found.into_iter().flat_map(|s| s.0).collect())
+                let all = found.into_iter().reduce(|mut all, more| {
+                    all.merge(more);
+                    all
+                });
+                all.unwrap_or_default()
             } else {
                 Suspects::default()
             };

@@ -60,20 +60,26 @@ pub(super) fn is_leaked(leaked: Arc<Leaked>) -> ScalarUDF {
     })
 }
 
-/// `is_decided_by_key(class, confidence)`: whether the second pass has to see the row's key.
-pub(super) fn is_decided_by_key(choice: &Arc<Choice>) -> ScalarUDF {
-    // Not held beyond the pass: the choice is completed after it.
-    let choice = Arc::downgrade(choice);
-    function("is_decided_by_key", 2, DataType::Boolean, move |args| {
-        let gone = || DataFusionError::Internal("the pass is over".into());
-        let choice = choice.upgrade().ok_or_else(gone)?;
-        let (classes, confidences) = (classes(&args[0])?, confidences(&args[1])?);
-        Ok(yes_or_no(classes.len(), |i| {
-            classes.is_valid(i)
-                && confidences.is_valid(i)
-                && choice.is_decided_by_key(classes.value(i), confidences.value(i))
-        }))
-    })
+/// What the second pass asks of a row: `is_decided_by_key(class, confidence)`, whether its key decides anything, and `is_within_reach(class, confidence)`, whether it may be chosen.
+pub(super) fn of_second_pass(choice: &Arc<Choice>) -> [ScalarUDF; 2] {
+    let of = |name, answer: fn(&Choice, i64, f32) -> bool| {
+        // Not held beyond the pass: the choice is completed after it.
+        let choice = Arc::downgrade(choice);
+        function(name, 2, DataType::Boolean, move |args| {
+            let gone = || DataFusionError::Internal("the pass is over".into());
+            let choice = choice.upgrade().ok_or_else(gone)?;
+            let (classes, confidences) = (classes(&args[0])?, confidences(&args[1])?);
+            Ok(yes_or_no(classes.len(), |i| {
+                classes.is_valid(i)
+                    && confidences.is_valid(i)
+                    && answer(&choice, classes.value(i), confidences.value(i))
+            }))
+        })
+    };
+    [
+        of("is_decided_by_key", Choice::is_decided_by_key),
+        of("is_within_reach", Choice::is_within_reach),
+    ]
 }
 
 /// How rows are chosen: exactly, or as the paper's published code does it.

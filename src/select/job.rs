@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::SessionContext;
 use object_store::ObjectStoreExt;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::fingerprints::NearHit;
 use super::functions::{self, Chosen};
 use super::input::{Input, Labels};
+use super::kept::Kept;
 use super::passes::ChosenRows;
 use super::queries::Queries;
 use super::report::{
@@ -204,8 +206,9 @@ impl Run<'_> {
             });
         }
         if let Chosen::Exact(choice) = &*chosen.rows {
-            self.context
-                .register_udf(functions::is_decided_by_key(choice));
+            for function in functions::of_second_pass(choice) {
+                self.context.register_udf(function);
+            }
         }
         for function in functions::of_chosen(&chosen.rows) {
             self.context.register_udf(function);
@@ -238,7 +241,7 @@ impl Run<'_> {
         } = passes;
         let available: u64 = chosen.classes.iter().map(|c| c.available).sum();
         let labels = available + left_out.values().sum::<u64>();
-        let query = self.selected(&input).await?;
+        let query = self.selected(&input, &chosen).await?;
         let parts = write::parts(query, &self.parts()).await?;
         let unlabelled = input.targets.is_some().then(|| {
             let (keys, examples) = missing.found(EXAMPLES);
@@ -377,11 +380,41 @@ impl Run<'_> {
     }
 
     /// The chosen rows, with their soft labels where these are wanted.
-    pub(super) async fn selected(&self, input: &Input) -> Result<Query, SelectError> {
+    pub(super) async fn selected(
+        &self,
+        input: &Input,
+        chosen: &ChosenRows,
+    ) -> Result<Query, SelectError> {
         let soft = self.job.config.targets == Targets::Soft && input.soft;
-        self.query(Self::selected_file(input))
-            .await?
-            .with_targets(soft)
+        let file = Self::selected_file(input);
+        let query = match &chosen.kept {
+            Some(kept) => self.query_of(file, kept).await?,
+            None => self.query(file).await?,
+        };
+        query.with_targets(soft)
+    }
+
+    /// A query whose candidates are those that were kept.
+    async fn query_of(&self, file: &'static str, kept: &Kept) -> Result<Query, SelectError> {
+        let failed = failed(file);
+        let name = "candidates";
+        let all = self.context.table_provider(name).await.map_err(failed)?;
+        let rows = self.context.read_table(kept.table().map_err(failed)?);
+        let null = |column: &str| {
+            let schema = all.schema();
+            let null = ScalarValue::try_from(schema.field_with_name(column)?.data_type())?;
+            Ok(lit(null).alias(column))
+        };
+        let columns = [Ok(col("key")), Ok(col("class")), Ok(col("confidence"))];
+        let columns = columns.into_iter().chain(["probs", "reason"].map(null));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let rows = rows.and_then(|rows| rows.select(columns)).map_err(failed)?;
+        self.context.deregister_table(name).map_err(failed)?;
+        self.view(name, rows)?;
+        let query = self.query(file).await;
+        self.context.deregister_table(name).map_err(failed)?;
+        self.context.register_table(name, all).map_err(failed)?;
+        query
     }
 
     /// Deletes what a killed run left beside the selection that is visible now.
@@ -401,7 +434,7 @@ impl Run<'_> {
 
 /// What the passes come to.
 pub(super) struct Passes {
-    chosen: ChosenRows,
+    pub(super) chosen: ChosenRows,
     /// Rows that are no candidates, by reason.
     left_out: BTreeMap<String, u64>,
     leakage: Option<LeakageRecord>,

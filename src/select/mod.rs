@@ -5,7 +5,7 @@
 //!   │ fingerprints.sql    duplicates.rs, leakage.rs   twice, where there are fingerprints
 //!   │ candidates.sql      each row with the first reason why it is left out, or none
 //!   │ tally.sql           tally.rs: how many a class has, and its best confidences
-//!   │ order.sql           order.rs: ties by key, copies by hash
+//!   │ order.sql           order.rs: ties by key, copies by hash; kept.rs: the rows that may be chosen, where no soft labels are wanted
 //!   ▼ selected.sql        write.rs: the chosen rows, with their soft labels
 //! selections/ID/part-00000.parquet … and selection.json, whose put makes it visible
 //! ```
@@ -21,6 +21,7 @@ mod hash;
 mod histogram;
 pub mod input;
 pub mod job;
+mod kept;
 mod leakage;
 mod order;
 mod passes;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 
 use super::SelectError;
@@ -12,9 +13,10 @@ use super::functions::{self, Chosen};
 use super::hash::NotFound;
 use super::histogram::Bins;
 use super::job::Run;
+use super::kept::{Keeping, Kept};
 use super::order::Order;
 use super::report::ClassRecord;
-use super::sweep::{Query, failed, sweep};
+use super::sweep::{Query, Rows, failed, partitions, sweep};
 use super::tally::Tally;
 use super::topk::{Balance, Choice, Rules};
 use crate::catalog;
@@ -30,6 +32,8 @@ pub(super) struct ChosenRows {
     pub(super) expected: Option<u64>,
     /// How many candidates are among the best K, before a sample of these.
     pub(super) best: Option<u64>,
+    /// Those that may be chosen, where the second pass has kept them.
+    pub(super) kept: Option<Kept>,
 }
 
 impl Run<'_> {
@@ -52,10 +56,10 @@ impl Run<'_> {
             },
         };
         let (choice, left_out) = self.tally(rules).await?;
-        let choice = if choice.needs_keys() {
+        let (choice, kept) = if choice.needs_keys() {
             self.order(choice).await?
         } else {
-            choice
+            (choice, None)
         };
         let classes = choice.classes.iter().map(|c| ClassRecord {
             class: c.class,
@@ -70,6 +74,7 @@ impl Run<'_> {
             expected: Some(choice.expected()),
             best: Some(choice.best()),
             rows: Arc::new(Chosen::Exact(Arc::new(choice))),
+            kept,
         };
         Ok((chosen, left_out))
     }
@@ -96,7 +101,7 @@ impl Run<'_> {
     }
 
     /// The second pass.
-    async fn order(&self, choice: Choice) -> Result<Choice, SelectError> {
+    async fn order(&self, choice: Choice) -> Result<(Choice, Option<Kept>), SelectError> {
         let step = |order: &mut Order, batch: &RecordBatch| {
             let keys = Texts::of(batch.column(0))?;
             let (classes, confidences) = (classes(batch.column(1))?, confidences(batch.column(2))?);
@@ -109,34 +114,66 @@ impl Run<'_> {
         };
         let expected = choice.expected();
         let choice = Arc::new(choice);
-        let make = {
-            let choice = Arc::clone(&choice);
-            move || Order::new(&choice)
+        let make = || (Order::new(&choice), Vec::new());
+        for function in functions::of_second_pass(&choice) {
+            self.context.register_udf(function);
+        }
+        let keeps = self.keeps_rows();
+        let read = if keeps {
+            choice.best()
+        } else {
+            choice.decided()
         };
-        self.context
-            .register_udf(functions::is_decided_by_key(&choice));
-        let few = choice.decided() * MANY < choice.candidates();
-        let query = self.order_query(few).await?;
+        let query = self.order_query(read * MANY < choice.candidates()).await?;
         let over = failed(query.file);
-        let orders = sweep(query, make, step).await?;
+        let schema = Arc::clone(query.frame.schema().inner());
+        let written = Arc::clone(&schema);
+        let workers = partitions(query, make, move |(mut order, mut kept), mut rows: Rows| {
+            let schema = Arc::clone(&written);
+            async move {
+                let keeping = keeps.then(|| Keeping::new(&schema)).transpose();
+                let mut keeping = keeping.map_err(over)?;
+                while let Some(batch) = rows.next().await? {
+                    step(&mut order, &batch).map_err(over)?;
+                    if let Some(keeping) = &mut keeping {
+                        keeping.push(&batch).map_err(over)?;
+                    }
+                }
+                if let Some(keeping) = keeping {
+                    kept.push((rows.partition, keeping.finish().map_err(over)?));
+                }
+                Ok((order, kept))
+            }
+        });
+        let (orders, kept): (Vec<Order>, Vec<_>) = workers.await?.into_iter().unzip();
         let mut all = Order::new(&choice);
         orders.into_iter().for_each(|o| all.merge(o));
         let found = all.finish().map_err(|NotFound| SelectError::NotDistinct {
             chosen: 0,
             expected,
         })?;
-        // The workers are done, and with them their shares of it; the function is forgotten.
-        self.context.deregister_udf("is_decided_by_key");
+        // The workers are done, and with them their shares of it; the functions are forgotten.
+        for function in functions::of_second_pass(&choice) {
+            self.context.deregister_udf(function.name());
+        }
         let mut choice = Arc::into_inner(choice)
             .ok_or_else(|| over(DataFusionError::Internal("a worker is still there".into())))?;
         choice.complete(found);
-        Ok(choice)
+        let kept = keeps.then(|| Kept::new(schema, kept.into_iter().flatten().collect()));
+        Ok((choice, kept))
     }
 
-    /// The query of the second pass. Where the keys that decide are few the others are not read.
+    /// Whether the second pass keeps the rows that may be chosen. A user's own queries may ask more of the third one than these have.
+    fn keeps_rows(&self) -> bool {
+        !self.lazily && self.job.queries.is_none()
+    }
+
+    /// The query of the second pass. Where the keys that are wanted are few the others are not read.
     pub(super) async fn order_query(&self, few: bool) -> Result<Query, SelectError> {
+        let kept = ScalarValue::from(self.keeps_rows());
         catalog::read_lazily(&self.context, few);
-        let query = self.query("order.sql").await;
+        let query = self.query_with("order.sql", vec![("kept".to_owned(), kept)]);
+        let query = query.await;
         catalog::read_lazily(&self.context, self.lazily);
         query
     }
@@ -185,6 +222,7 @@ impl Run<'_> {
                 classes,
                 expected: None,
                 best: None,
+                kept: None,
             },
             left_out,
         ))

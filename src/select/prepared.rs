@@ -4,6 +4,7 @@ use datafusion::dataframe::DataFrame;
 
 use super::input::Input;
 use super::job::{Run, SelectJob};
+use super::passes::ChosenRows;
 use super::{Method, SelectError};
 use crate::workspace::Workspace;
 
@@ -17,8 +18,8 @@ impl SelectJob {
         workspace: &'a Workspace,
     ) -> Result<Prepared<'a>, SelectError> {
         let (run, input) = self.begin(workspace).await?;
-        run.passes(&input).await?;
-        Ok(Prepared { run, input })
+        let chosen = run.passes(&input).await?.chosen;
+        Ok(Prepared { run, input, chosen })
     }
 }
 
@@ -26,6 +27,7 @@ impl SelectJob {
 pub struct Prepared<'a> {
     run: Run<'a>,
     input: Input,
+    chosen: ChosenRows,
 }
 
 impl Prepared<'_> {
@@ -59,7 +61,9 @@ impl Prepared<'_> {
                 let first = first.map_or("", String::as_str);
                 self.run.held_out_query(first).await
             }
-            file if file == Run::selected_file(&self.input) => self.run.selected(&self.input).await,
+            file if file == Run::selected_file(&self.input) => {
+                self.run.selected(&self.input, &self.chosen).await
+            }
             file => self.run.query(file).await,
         };
         Ok(query?.frame)

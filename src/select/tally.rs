@@ -31,10 +31,32 @@ impl Best {
         if confidence < self.dropped.0 {
             return;
         }
+        self.make_room(per_class);
         self.top.push(confidence);
-        if self.top.len() >= per_class.saturating_mul(2).max(1024) {
+    }
+
+    /// For one more: twice K are the most there are, so that none has room for more than these.
+    fn make_room(&mut self, per_class: usize) {
+        let len = self.top.len();
+        if len < self.top.capacity() {
+            return;
+        }
+        let most = per_class.saturating_mul(2).max(1024);
+        if len < most {
+            self.top.reserve_exact(len.max(4).min(most - len));
+        } else {
             self.trim(per_class);
         }
+    }
+
+    /// Those of another worker as well. What is dropped gives its room back: the best of all classes are held twice while they are put side by side.
+    fn merge(&mut self, theirs: Self, per_class: usize) {
+        self.available += theirs.available;
+        self.top.reserve_exact(theirs.top.len());
+        self.top.extend(theirs.top);
+        self.note_dropped(theirs.dropped.0, theirs.dropped.1);
+        self.trim(per_class);
+        self.top.shrink_to_fit();
     }
 
     /// Drops all but the best K.
@@ -99,11 +121,7 @@ impl Tally {
     pub(super) fn merge(&mut self, other: Self) {
         let per_class = self.per_class;
         for (class, theirs) in other.classes {
-            let ours = self.class(class);
-            ours.available += theirs.available;
-            ours.top.extend(theirs.top);
-            ours.note_dropped(theirs.dropped.0, theirs.dropped.1);
-            ours.trim(per_class);
+            self.class(class).merge(theirs, per_class);
         }
         self.left_out.extend(other.left_out);
     }

@@ -177,6 +177,12 @@ impl Choice {
         class.is_some_and(|keys| self.is_sampled() || keys.decide(bits(confidence)))
     }
 
+    /// Whether a candidate may be chosen, whatever its key.
+    pub(super) fn is_within_reach(&self, class: i64, confidence: f32) -> bool {
+        let class = self.index.get(class).map(|i| self.keys[i]);
+        class.is_some_and(|keys| bits(confidence) >= keys.cut)
+    }
+
     /// Whether a candidate is chosen.
     pub(super) fn is_chosen<'a>(
         &self,

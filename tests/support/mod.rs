@@ -125,12 +125,17 @@ impl Place {
 
     /// Adds the model of `tiny` with its channels swapped: what is red to the one is blue to the other.
     pub(crate) fn add_swapped(&self, name: &str) {
+        self.add_changed(name, "[preprocess]", "[preprocess]\nchannels = \"bgr\"");
+    }
+
+    /// Adds the model of `tiny` with something else in its teacher.toml.
+    pub(crate) fn add_changed(&self, name: &str, what: &str, with: &str) {
         let [onnx, toml] = self.write_model(&Model::default());
         let plain = std::fs::read_to_string(toml).unwrap();
-        let swapped = plain.replace("[preprocess]", "[preprocess]\nchannels = \"bgr\"");
-        assert_ne!(swapped, plain);
-        let toml = self.path("swapped.toml");
-        std::fs::write(&toml, swapped).unwrap();
+        let changed = plain.replace(what, with);
+        assert_ne!(changed, plain);
+        let toml = self.path("changed.toml");
+        std::fs::write(&toml, changed).unwrap();
         let toml = toml.display().to_string();
         self.ok(&["teachers", "add", name, "--model", &onnx, "--config", &toml]);
     }

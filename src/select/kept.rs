@@ -1,0 +1,127 @@
+//! Rows that may be chosen, which the second pass keeps in temporary files for the third one: so the labels' keys are read once.
+//!
+//! Which rows these are is known after the first pass, but for ties. Where soft labels are wanted the third pass reads the labels again, and nothing is kept.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Seek as _, Write as _};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch, StringViewArray};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use futures::{StreamExt as _, stream};
+
+/// A partition that is being kept, in Arrow's IPC format, in a file without a name: a killed process leaves none.
+pub(super) struct Keeping(StreamWriter<BufWriter<File>>);
+
+impl Keeping {
+    pub(super) fn new(schema: &Schema) -> Result<Self> {
+        let file = BufWriter::new(tempfile::tempfile()?);
+        Ok(Self(StreamWriter::try_new(file, schema)?))
+    }
+
+    pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        let own = |column: &ArrayRef| match column.as_string_view_opt() {
+            Some(texts) => owned(texts),
+            None => Arc::clone(column),
+        };
+        let columns = batch.columns().iter().map(own).collect();
+        self.0
+            .write(&RecordBatch::try_new(batch.schema(), columns)?)?;
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<File> {
+        let mut file = self.0.into_inner()?;
+        file.flush()?;
+        file.into_inner()
+            .map_err(|e| DataFusionError::IoError(e.into_error()))
+    }
+}
+
+/// These texts without the others of the pages that they were read from, which a view holds: where there are few others they stay.
+fn owned(texts: &StringViewArray) -> ArrayRef {
+    let held: usize = texts.data_buffers().iter().map(Buffer::len).sum();
+    let lengths = texts.views().iter().map(|view| *view as u32 as usize);
+    if held > 2 * lengths.sum::<usize>() {
+        Arc::new(texts.gc())
+    } else {
+        Arc::new(texts.clone())
+    }
+}
+
+/// What was kept, partition by partition.
+pub(super) struct Kept {
+    schema: SchemaRef,
+    partitions: Vec<Arc<Partition>>,
+}
+
+struct Partition {
+    schema: SchemaRef,
+    file: File,
+}
+
+impl Kept {
+    /// Partitions with their numbers, in any order.
+    pub(super) fn new(schema: SchemaRef, mut files: Vec<(usize, File)>) -> Self {
+        files.sort_by_key(|(partition, _)| *partition);
+        let partition = |(_, file)| {
+            let schema = Arc::clone(&schema);
+            Arc::new(Partition { schema, file })
+        };
+        Self {
+            partitions: files.into_iter().map(partition).collect(),
+            schema,
+        }
+    }
+
+    /// The rows, in their partitions and their order.
+    pub(super) fn table(&self) -> Result<Arc<dyn TableProvider>> {
+        let partitions = self.partitions.iter();
+        let partitions = partitions.map(|p| Arc::clone(p) as Arc<dyn PartitionStream>);
+        let table = StreamingTable::try_new(Arc::clone(&self.schema), partitions.collect())?;
+        Ok(Arc::new(table))
+    }
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rows in {:?}", self.file)
+    }
+}
+
+impl Partition {
+    /// From the first one on; they are read by one at a time.
+    fn rows(&self) -> Result<StreamReader<BufReader<File>>, ArrowError> {
+        let mut file = self.file.try_clone()?;
+        file.rewind()?;
+        StreamReader::try_new_buffered(file, None)
+    }
+}
+
+impl PartitionStream for Partition {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = match self.rows() {
+            Ok(rows) => stream::iter(rows).map(|batch| Ok(batch?)).boxed(),
+            Err(error) => stream::iter([Err(error.into())]).boxed(),
+        };
+        Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.schema),
+            rows,
+        ))
+    }
+}
