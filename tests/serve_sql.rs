@@ -137,8 +137,11 @@ fn a_query_that_wants_too_much_is_stopped_and_the_server_goes_on() {
     // Queries at the same time: the third one is told to come again.
     let run = || {
         // A short query may have the place for a moment.
-        let statuses = std::iter::repeat_with(|| server.sql(long).status);
-        statuses.take(20).find(|status| *status != 429)
+        (0..20).find_map(|_| {
+            let status = server.sql(long).status;
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            (status != 429).then_some(status)
+        })
     };
     std::thread::scope(|scope| {
         let two = [(); 2].map(|()| scope.spawn(run));
