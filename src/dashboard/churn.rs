@@ -25,7 +25,6 @@ const MOVES: usize = 40;
 const CHURN: Query = query!("churn.sql");
 
 /// The images that moved from one class to another, or stayed, and by how much more sure the second teacher is of all of them together.
-#[derive(Clone, Copy)]
 struct Move {
     from: u16,
     to: u16,
