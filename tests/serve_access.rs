@@ -5,22 +5,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::http::{Answer, Server};
+use crate::support::http::{Answer, Server, token};
 use crate::support::{Place, python, wait_until};
-
-/// A token and its line.
-fn token(place: &Place, role: &str, name: &str) -> (String, String) {
-    let made = place.run(&["tokens", "new", "--role", role, "--name", name]);
-    assert!(made.status.success());
-    let said = String::from_utf8(made.stderr).unwrap();
-    let token = said.lines().find(|l| l.starts_with("understudy_")).unwrap();
-    let line = String::from_utf8(made.stdout).unwrap();
-    assert!(
-        !line.contains(token) && line.starts_with(&format!("{name} {role} ")),
-        "{line}"
-    );
-    (token.to_owned(), line)
-}
 
 #[test]
 fn a_token_allows_what_its_role_allows_and_a_wrong_one_nothing() {

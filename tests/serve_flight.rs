@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::http::Server;
+use crate::support::http::{Server, token};
 use crate::support::onnx::Model;
 use crate::support::{Place, colour, jpeg, python};
 
@@ -246,19 +246,10 @@ print(json.dumps({'first': first, 'busy': busy, 'http': http, 'after': after}))
 #[test]
 fn tokens_are_asked_for_and_given_as_bearers_or_passwords() {
     let place = place();
-    let new = place.ok(&["tokens", "new", "--role", "read", "--name", "polly"]);
+    let (_, polly) = token(&place, "read", "polly");
+    let (token, ann) = token(&place, "read", "ann");
     let tokens = place.path("tokens");
-    std::fs::write(&tokens, new).unwrap();
-    let token = {
-        let output = place.run(&["tokens", "new", "--role", "read", "--name", "ann"]);
-        let line = String::from_utf8(output.stdout).unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        let mut both = std::fs::read_to_string(&tokens).unwrap();
-        both.push_str(&line);
-        std::fs::write(&tokens, both).unwrap();
-        let token = said.lines().find(|l| l.starts_with("understudy_"));
-        token.unwrap().to_owned()
-    };
+    std::fs::write(&tokens, polly + &ann).unwrap();
     let tls = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
     let (cert, key) = (format!("{tls}/cert.pem"), format!("{tls}/key.pem"));
     let tokens = tokens.display().to_string();

@@ -10,7 +10,7 @@ Everything goes below $UNDERSTUDY_CACHE (default ~/.cache/understudy):
   demo/efficientnet-lite0.onnx  the demo's teacher; beside it its weights as they are   (teacher)
   demo/photos/                the real photos that scikit-image ships                   (photos)
   fashion-mnist/              70,000 labelled images of clothes, as IDX files           (fashion-mnist)
-  venv-test/                  DuckDB, Polars, pyarrow, Pillow, onnxruntime for Python, schemathesis   (test-env)
+  venv-test/                  DuckDB, Polars, pyarrow, Pillow, onnxruntime for Python, schemathesis, Playwright   (test-env)
   hadolint/VERSION/           the linter of the Dockerfile                              (dockerfile-lint)
 
 Needs Python 3.9 or later with pip; `teacher`, `training-runtime` and `test-env` need 3.11 to 3.14 and the venv module; `student` needs a Python 3.10

@@ -140,6 +140,8 @@ pub fn login(next: &str, refused: bool) -> String {
             content: html! {
                 form.choose method="post" action="/login" {
                     input type="hidden" name="next" value=(next);
+                    // A password manager keeps a token under it.
+                    input type="text" name="username" value="understudy" autocomplete="username" readonly hidden;
                     label { "Token" input type="password" name="token" required autocomplete="current-password"; }
                     button { "Log in" }
                 }

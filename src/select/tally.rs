@@ -49,11 +49,12 @@ impl Best {
         }
     }
 
-    /// Those of another worker as well. What is dropped gives its room back: the best of all classes are held twice while they are put side by side.
-    fn merge(&mut self, theirs: Self, per_class: usize) {
+    /// Those of another worker as well. Of each the best K find room in what one of them has: nothing more is held while all classes are put together.
+    fn merge(&mut self, mut theirs: Self, per_class: usize) {
+        self.trim(per_class);
+        theirs.trim(per_class);
         self.available += theirs.available;
-        self.top.reserve_exact(theirs.top.len());
-        self.top.extend(theirs.top);
+        self.top.append(&mut theirs.top);
         self.note_dropped(theirs.dropped.0, theirs.dropped.1);
         self.trim(per_class);
         self.top.shrink_to_fit();

@@ -240,3 +240,17 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+/// A token, and its line of the token file.
+pub(crate) fn token(place: &Place, role: &str, name: &str) -> (String, String) {
+    let made = place.run(&["tokens", "new", "--role", role, "--name", name]);
+    assert!(made.status.success());
+    let said = String::from_utf8(made.stderr).unwrap();
+    let token = said.lines().find(|l| l.starts_with("understudy_")).unwrap();
+    let line = String::from_utf8(made.stdout).unwrap();
+    assert!(
+        !line.contains(token) && line.starts_with(&format!("{name} {role} ")),
+        "{line}"
+    );
+    (token.to_owned(), line)
+}
