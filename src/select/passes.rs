@@ -94,8 +94,8 @@ impl Run<'_> {
         };
         let query = self.query("tally.sql").await?;
         let tallies = sweep(query, move || Tally::new(&rules), step).await?;
-        let mut all = Tally::new(&rules);
-        tallies.into_iter().for_each(|t| all.merge(t));
+        let all = tallies.into_iter().reduce(Tally::merged);
+        let mut all = all.unwrap_or_else(|| Tally::new(&rules));
         let left_out = all.take_left_out();
         Ok((all.finish(&rules, self.job.config.per_interval), left_out))
     }

@@ -48,8 +48,8 @@ impl ClassIndex {
 /// Confidences of the best of every class, as bits, with a table of where to look: a binary search alone would miss the cache a dozen times a row.
 #[derive(Debug, Default)]
 pub(super) struct Ranks {
-    /// Of one class after the other, each falling, and followed by [`WINDOW`] zeros.
-    top: Vec<u32>,
+    /// Of each class, falling, and followed by [`WINDOW`] zeros. Not one after the other: they are most of what a selection holds, and would be there twice.
+    top: Vec<Vec<u32>>,
     /// Of one class after the other: how many confidences there are, then, for each step of their range from the lowest up, how many lie above the
     /// step.
     above: Vec<u32>,
@@ -59,8 +59,7 @@ pub(super) struct Ranks {
 /// Where a class lies in the table.
 #[derive(Debug, Clone, Copy)]
 struct Steps {
-    /// Its place in `top`, and in `above`.
-    top: usize,
+    /// Its place in `above`.
     above: usize,
     /// The last of its steps.
     last: u32,
@@ -71,7 +70,7 @@ struct Steps {
 }
 
 /// Up to so many confidences of a step are all looked at, without a branch: so the processor waits for the memory of many rows at once.
-const WINDOW: usize = 16;
+pub(super) const WINDOW: usize = 16;
 /// Confidences that share a step, where they are spread evenly.
 const PER_STEP: usize = 8;
 
@@ -79,7 +78,7 @@ impl Ranks {
     /// Room for so many confidences of so many classes.
     pub(super) fn with_capacity(confidences: usize, classes: usize) -> Self {
         Self {
-            top: Vec::with_capacity(confidences + classes * WINDOW),
+            top: Vec::with_capacity(classes),
             above: Vec::with_capacity(confidences / PER_STEP + classes * 4),
             classes: Vec::with_capacity(classes),
         }
@@ -98,7 +97,6 @@ impl Ranks {
             shift += 1;
         }
         let steps = Steps {
-            top: self.top.len(),
             above: self.above.len(),
             last: ((high - low) >> shift) + 1,
             low,
@@ -113,8 +111,10 @@ impl Ranks {
         for step in (0..above.len() - 1).rev() {
             above[step] += above[step + 1];
         }
-        self.top.append(&mut top);
-        self.top.resize(self.top.len() + WINDOW, 0);
+        top.reserve_exact(WINDOW);
+        top.resize(top.len() + WINDOW, 0);
+        top.shrink_to_fit();
+        self.top.push(top);
         self.classes.push(steps);
     }
 
@@ -125,11 +125,11 @@ impl Ranks {
             let steps = &self.classes[*class as usize];
             let step = (confidence.saturating_sub(steps.low) >> steps.shift).min(steps.last);
             let above = &self.above[steps.above + step as usize..][..2];
-            (steps.top, above[1], above[0])
+            (above[1], above[0])
         }));
         let near = places.iter().zip(rows);
-        near.map(|((top, from, to), (_, confidence))| {
-            let top = &self.top[*top + *from as usize..];
+        near.map(|((from, to), (class, confidence))| {
+            let top = &self.top[*class as usize][*from as usize..];
             let here = (to - from) as usize;
             from + if here <= WINDOW {
                 // What follows the step is lower, and the zeros are.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ranks::ClassIndex;
+use super::ranks::{ClassIndex, WINDOW};
 use super::topk::{Choice, Rules, bits};
 
 /// Pass 1 of one worker.
@@ -57,7 +57,7 @@ impl Best {
         self.top.append(&mut theirs.top);
         self.note_dropped(theirs.dropped.0, theirs.dropped.1);
         self.trim(per_class);
-        self.top.shrink_to_fit();
+        self.top.shrink_to(self.top.len() + WINDOW);
     }
 
     /// Drops all but the best K.
@@ -119,12 +119,14 @@ impl Tally {
         }
     }
 
-    pub(super) fn merge(&mut self, other: Self) {
+    /// What two workers have.
+    pub(super) fn merged(mut self, other: Self) -> Self {
         let per_class = self.per_class;
         for (class, theirs) in other.classes {
             self.class(class).merge(theirs, per_class);
         }
         self.left_out.extend(other.left_out);
+        self
     }
 
     /// Rows left out, by reason.
