@@ -70,8 +70,7 @@ pub(super) async fn page(
             @if all == 0 { "They have labelled no image in common." }
             @else {
                 (count(moved)) " of " (counted(all, "image", "images")) " have another label, " b { (share(moved, all)) }
-                "; " (teacher(&between.after)) " is " (format!("{:.3}", (sum / all as f64).abs()))
-                @if sum >= 0.0 { " surer" } @else { " less sure" } " on average"
+                "; " (teacher(&between.after)) " is " (surer(sum / all as f64)) " on average"
             }
         },
         sections: vec![
@@ -90,6 +89,15 @@ pub(super) async fn page(
         script: None,
     };
     Ok(frame.render())
+}
+
+/// By how much more sure somebody is.
+fn surer(shift: f64) -> String {
+    match format!("{:.3}", shift.abs()) {
+        none if none == "0.000" => "as sure".into(),
+        more if shift > 0.0 => format!("{more} surer"),
+        less => format!("{less} less sure"),
+    }
 }
 
 /// The teachers that have labelled anything, by name.
@@ -339,6 +347,16 @@ mod tests {
         let changes: Vec<[&str; 2]> = moves.changes().map(|m| moves.named(m)).collect();
         assert_eq!(changes, [["cat", "dog"], ["dog", "–"]]);
         assert_eq!(moves.restless(), ["cat", "dog"]);
+    }
+
+    #[test]
+    fn what_is_no_difference_at_three_digits_is_called_none() {
+        let shifts = [0.0004, -0.0004, 0.012, -0.2];
+        let said = shifts.map(surer);
+        assert_eq!(
+            said,
+            ["as sure", "as sure", "0.012 surer", "0.200 less sure"]
+        );
     }
 
     #[test]
