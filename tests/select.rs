@@ -131,6 +131,17 @@ for r in duckdb.sql(f"select * from read_parquet('{sys.argv[1]}') order by key")
     assert_eq!(seen[0], seen[1]);
     assert_eq!(seen[0], seen[2]);
     let labels = format!("{}/*.parquet", place.path("labels-13").display());
+    // Part by part they are in the order of the labels.
+    let parts = place.path("w/selections/files-13/part-*.parquet");
+    let in_order = python(
+        r#"
+import glob, sys, pyarrow.parquet as pq
+chosen, all = ([k for f in sorted(glob.glob(g)) for k in pq.read_table(f, columns=["key"])["key"].to_pylist()] for g in sys.argv[1:])
+print(len(chosen) > 1000 and chosen == list(filter(set(chosen).__contains__, all)))
+"#,
+        &[&parts.display().to_string(), &labels],
+    );
+    assert_eq!(in_order, "True\n");
     let parts = |threads: &str, workspace: &str, more: &[&str]| {
         let at = place.path(workspace).display().to_string();
         place.ok(&["init", "--workspace", &at]);
