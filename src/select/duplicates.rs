@@ -52,8 +52,10 @@ impl Suspects {
         self.0.insert(part(sha, 0));
     }
 
-    pub(super) fn merge(&mut self, other: Self) {
+    /// What two workers have.
+    pub(super) fn merged(mut self, other: Self) -> Self {
         self.0.extend(other.0);
+        self
     }
 
     fn has(&self, sha: &Sha) -> bool {

@@ -73,10 +73,7 @@ impl Run<'_> {
                     Ok(())
                 };
                 let found = sweep(query, Suspects::default, step).await?;
-                let all = found.into_iter().reduce(|mut all, more| {
-                    all.merge(more);
-                    all
-                });
+                let all = found.into_iter().reduce(Suspects::merged);
                 all.unwrap_or_default()
             } else {
                 Suspects::default()

@@ -115,8 +115,9 @@ impl Run<'_> {
         let expected = choice.expected();
         let choice = Arc::new(choice);
         let make = || (Order::new(&choice), Vec::new());
-        for function in functions::of_second_pass(&choice) {
-            self.context.register_udf(function);
+        let asked = functions::of_second_pass(&choice);
+        for function in &asked {
+            self.context.register_udf(function.clone());
         }
         let keeps = self.keeps_rows();
         let read = if keeps {
@@ -153,7 +154,7 @@ impl Run<'_> {
             expected,
         })?;
         // The workers are done, and with them their shares of it; the functions are forgotten.
-        for function in functions::of_second_pass(&choice) {
+        for function in &asked {
             self.context.deregister_udf(function.name());
         }
         let mut choice = Arc::into_inner(choice)
