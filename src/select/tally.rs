@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::ranks::{ClassIndex, WINDOW};
 use super::topk::{Choice, Rules, bits};
 
+/// Beside the best K of a class a K-th of this many wait until all of them are sorted out: fewer cost time, more are held by every worker.
+const SLACK: usize = 4;
+
 /// Pass 1 of one worker.
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -19,7 +22,7 @@ pub(super) struct Tally {
 #[derive(Debug, Default)]
 pub(super) struct Best {
     pub(super) available: u64,
-    /// Bits of confidences, in no order: at most twice K.
+    /// Bits of confidences, in no order: K and a [`SLACK`]-th at most.
     pub(super) top: Vec<u32>,
     /// The highest confidence that was dropped, and how many rows with it.
     pub(super) dropped: (u32, u64),
@@ -35,13 +38,13 @@ impl Best {
         self.top.push(confidence);
     }
 
-    /// For one more: twice K are the most there are, so that none has room for more than these.
+    /// For one more, and never for more than there are at most.
     fn make_room(&mut self, per_class: usize) {
         let len = self.top.len();
         if len < self.top.capacity() {
             return;
         }
-        let most = per_class.saturating_mul(2).max(1024);
+        let most = per_class.saturating_add((per_class / SLACK).max(1024));
         if len < most {
             self.top.reserve_exact(len.max(4).min(most - len));
         } else {

@@ -7,7 +7,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, UInt32Type};
 use object_store::buffered::BufWriter;
 use parquet::arrow::AsyncArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
@@ -126,11 +126,12 @@ impl Writer {
             .set_compression(if soft {
                 Compression::ZSTD(ZstdLevel::try_new(1)?)
             } else {
-                // Keys and numbers hardly shrink: what counts is the time.
-                Compression::SNAPPY
+                // What a key shares with the one before is not written, and numbers hardly shrink: a codec would find nothing more.
+                Compression::UNCOMPRESSED
             })
             .set_created_by(format!("understudy {}", env!("CARGO_PKG_VERSION")))
             .set_column_dictionary_enabled(ColumnPath::from("key"), false)
+            .set_column_encoding(ColumnPath::from("key"), Encoding::DELTA_BYTE_ARRAY)
             .set_column_dictionary_enabled(ColumnPath::from("confidence"), false)
             .set_column_dictionary_enabled(ColumnPath::from("rank"), false)
             .set_max_row_group_row_count(Some(if soft {
