@@ -343,6 +343,7 @@ fn select_code(error: &SelectError) -> u8 {
         | SelectError::Taken { .. }
         | SelectError::BadLabels { .. }
         | SelectError::NotDistinct { .. }
+        | SelectError::Repeated { .. }
         | SelectError::Query { .. }
         | SelectError::Read { .. } => 2,
         SelectError::NoLabels { .. } | SelectError::Empty { .. } => 3,
@@ -421,7 +422,7 @@ fn catalog_code(error: &CatalogError) -> u8 {
         CatalogError::Teacher(e) => teacher_code(e),
         CatalogError::Store(e) => store_code(e),
         CatalogError::Manifest(e) => manifest_code(e),
-        CatalogError::Query { .. } | CatalogError::Refused { .. } => 2,
+        CatalogError::Query { .. } | CatalogError::Refused { .. } | CatalogError::Deep { .. } => 2,
         CatalogError::Engine(_) | CatalogError::BrokeOff(_) => 1,
         CatalogError::Memory { .. } | CatalogError::Time { .. } => 8,
     }

@@ -19,7 +19,7 @@
 //! relabels/dataset=D/000007.json                               the churn of dataset D's labels after promotion 7, whose put ends its re-labelling
 //! pins/dataset=D/teacher=NAME@V.json                           labels that follow no promotion
 //! schedules/NAME/since.json                                    when a schedule was seen first
-//! selections/ID/{part-00000.parquet, …, selection.json}        selection.json is its commit; ID@2 is what a re-labelling made of ID, and ID/refresh-000002.json says so
+//! selections/ID/{part-00000-….parquet, …, selection.json}      selection.json is its commit; ID@2 is what a re-labelling made of ID, and ID/refresh-000002.json says so
 //! students/NAME/{training_model-….onnx, …, student.json}       student.json is its commit
 //! probes/…                                                     left by the create-only probe where it cannot delete
 //! ```

@@ -30,6 +30,7 @@ mod report;
 mod runs;
 mod s3;
 mod select;
+mod select_foreign;
 mod select_properties;
 mod serve;
 mod serve_access;

@@ -409,6 +409,20 @@ fn wrong_selections_are_named() {
             2,
             "`select.fraction` is 2",
         ),
+        (
+            vec![
+                "--dataset",
+                "d",
+                "--teacher",
+                "tiny",
+                "--interval",
+                "0.2:0.4",
+                "--per-interval",
+                "0",
+            ],
+            2,
+            "`select.per_interval` is 0",
+        ),
     ] {
         let mut all = vec!["select", "--name", "s"];
         all.extend(args);
@@ -517,7 +531,10 @@ fn the_documented_schema_of_a_selection_is_the_one_written() {
     );
     let written = |name: &str| -> Vec<(String, String)> {
         let folder = place.path("w/selections").join(name);
-        let part = std::fs::read(folder.join("part-00000.parquet")).unwrap();
+        let text = std::fs::read(folder.join("selection.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let file = json["parts"][0]["file"].as_str().unwrap();
+        let part = std::fs::read(folder.join(file)).unwrap();
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
             bytes::Bytes::from(part),
         )

@@ -26,6 +26,14 @@ pub enum CatalogError {
         /// DataFusion's words.
         detail: String,
     },
+    /// The query is nested too deeply to be planned.
+    #[error("the query has {operators} operators, and {most} are the most")]
+    Deep {
+        /// How many it has.
+        operators: usize,
+        /// How many it may have.
+        most: usize,
+    },
     /// The query needs more memory than it may have, and cannot spill.
     #[error("the query needs more memory than it may have: {detail}")]
     Memory {
@@ -85,6 +93,7 @@ impl CatalogError {
             Self::Refused { .. } => {
                 Some("write a SELECT; `--format parquet > file.parquet` keeps its result".into())
             }
+            Self::Deep { .. } => Some("write IN with a list, or join a list of VALUES".into()),
             Self::Memory { .. } => Some("give it more with --memory, such as --memory 1GiB, or let it sort, join or group fewer rows or columns".into()),
             Self::Time { .. } => Some("give it more with --timeout, or let it read less: a filter on dataset and teacher leaves the other files alone".into()),
             Self::BrokeOff(_) | Self::Engine(_) => None,

@@ -30,7 +30,8 @@ pub(super) async fn register(
         let at = |name: &str| format!("{place}/{name}");
         let parts: Vec<_> = file.parts.iter().map(|p| at(&p.file)).collect();
         let names = workspace.names(&place).await?;
-        let leakage = names.iter().filter(|n| n.starts_with("leakage-"));
+        let own = |name: &&String| name.starts_with("leakage-") && file.is_object(name);
+        let leakage = names.iter().filter(own);
         let leakage: Vec<_> = leakage.map(|name| at(name)).collect();
         for (places, schema, into) in [
             (parts, row_schema(), &mut rows),

@@ -77,7 +77,8 @@ impl RunJob {
                     queries: None,
                     storage: self.storage.clone(),
                 };
-                let (file, _) = stoppable(async { Ok(job.run(workspace).await?) }).await?;
+                let (file, _) =
+                    stoppable(async { Ok(Box::pin(job.run(workspace)).await?) }).await?;
                 Ok(Made::Selection {
                     selection: file.id,
                     labels: file.totals.labels,

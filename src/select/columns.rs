@@ -6,7 +6,7 @@ use arrow::array::{
 use arrow::array::{
     BinaryArray, BinaryViewArray, FixedSizeBinaryArray, LargeBinaryArray, LargeStringArray,
 };
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Int64Type};
 use datafusion::error::{DataFusionError, Result};
 
@@ -47,11 +47,14 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// A column of classes, of any integer type.
+/// A column of classes, of any integer type. One that is larger than the largest Int64 is an error: as a null it would be the class 0.
 pub(super) fn classes(array: &ArrayRef) -> Result<Int64Array> {
-    Ok(cast(array, &DataType::Int64)?
-        .as_primitive::<Int64Type>()
-        .clone())
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let classes = cast_with_options(array, &DataType::Int64, &options)?;
+    Ok(classes.as_primitive::<Int64Type>().clone())
 }
 
 /// A column of confidences.

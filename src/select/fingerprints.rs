@@ -1,5 +1,6 @@
 //! Duplicates and leaked held-out images: two passes over SHA-256 and gradient hash, before any row is chosen.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
@@ -102,6 +103,8 @@ impl Run<'_> {
                     near: all.hits.len() as u64,
                     dropped: all.hits.iter().filter(|(_, _, dropped)| *dropped).count() as u64,
                     unfingerprinted_labels: all.without,
+                    bytes_only: index.bytes_only(),
+                    bytes_only_labels: all.bytes_only,
                 });
             }
             leaked = all.leaked;
@@ -122,8 +125,9 @@ impl Run<'_> {
         check_held_out(self.workspace, &self.job.config.exclude).await?;
         catalog::register(self.workspace, &self.context).await?;
         let failed = failed("held_out.sql");
-        let (mut images, mut listed) = (Vec::new(), 0);
-        for dataset in &self.job.config.exclude {
+        let (mut images, mut unfingerprinted) = (Vec::new(), 0);
+        for dataset in BTreeSet::from_iter(&self.job.config.exclude) {
+            let before = images.len();
             let query = self.held_out_query(dataset).await?;
             let mut rows = query.frame.execute_stream().await.map_err(failed)?;
             while let Some(batch) = rows.try_next().await.map_err(failed)? {
@@ -131,16 +135,17 @@ impl Run<'_> {
             }
             let manifest = self.context.table("manifest").await.map_err(failed)?;
             let this = col("dataset").eq(lit(dataset.as_str()));
-            listed += manifest
+            let listed = manifest
                 .filter(this)
                 .map_err(failed)?
                 .count()
                 .await
                 .map_err(failed)? as u64;
+            let known = images[before..].iter().map(|i: &HeldOut| i.key.as_str());
+            let known = known.collect::<HashSet<_>>().len() as u64;
+            unfingerprinted += listed.saturating_sub(known);
         }
-        let index = Index::new(images);
-        let unfingerprinted = listed.saturating_sub(index.keys());
-        Ok(Some((index, unfingerprinted)))
+        Ok(Some((Index::new(images), unfingerprinted)))
     }
 
     pub(super) async fn held_out_query(&self, dataset: &str) -> Result<Query, SelectError> {
@@ -149,7 +154,11 @@ impl Run<'_> {
     }
 
     /// Writes the leakage hits, where there are any.
-    pub(super) async fn write_hits(&self, hits: Vec<NearHit>) -> Result<(), SelectError> {
+    pub(super) async fn write_hits(
+        &self,
+        hits: Vec<NearHit>,
+        tag: &str,
+    ) -> Result<(), SelectError> {
         if hits.is_empty() {
             return Ok(());
         }
@@ -159,7 +168,7 @@ impl Run<'_> {
             file: "fingerprints.sql",
             frame,
         };
-        write::parts(hits, &self.target("leakage")).await?;
+        write::parts(hits, &self.target(write::LEAKAGE, tag)).await?;
         Ok(())
     }
 }
@@ -170,8 +179,9 @@ struct Prints {
     repeated: Repeated,
     hits: Vec<NearHit>,
     leaked: Leaked,
-    /// Rows with neither hash.
+    /// Rows with neither hash, and with SHA-256 alone.
     without: u64,
+    bytes_only: u64,
 }
 
 impl Prints {
@@ -193,6 +203,7 @@ impl Prints {
             }
             let Some(index) = index else { continue };
             self.without += u64::from(sha.is_none() && phash.is_none());
+            self.bytes_only += u64::from(sha.is_some() && phash.is_none());
             if let Some(hit) = index.nearest(sha.as_ref(), phash) {
                 let dropped = hit.same_bytes || hit.distance <= max_distance;
                 if dropped {
@@ -213,6 +224,7 @@ impl Prints {
         self.leaked.shas.extend(other.leaked.shas);
         self.leaked.phashes.extend(other.leaked.phashes);
         self.without += other.without;
+        self.bytes_only += other.bytes_only;
     }
 }
 

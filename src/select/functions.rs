@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{DataType, UInt64Type};
+use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
 
@@ -97,6 +97,14 @@ impl Chosen {
         }
     }
 
+    fn is_best(&self, class: i64, confidence: f32, key: &str) -> bool {
+        match self {
+            Self::Exact(choice) => choice.is_best(class, confidence, key),
+            // Bins are filled by chance: what is not in is beyond K.
+            Self::Histogram(_) => false,
+        }
+    }
+
     fn ranks(&self, classes: &Int64Array, confidences: &Float32Array) -> UInt32Array {
         match self {
             Self::Exact(choice) => choice.ranks(
@@ -118,23 +126,30 @@ impl Chosen {
     }
 }
 
-/// `is_chosen(class, confidence, key)`, `rank_in_class(class, confidence)`, `copies(class, key)`.
-pub(super) fn of_chosen(chosen: &Arc<Chosen>) -> [ScalarUDF; 3] {
+/// `is_chosen(class, confidence, key)`, `is_best(class, confidence, key)`, `rank_in_class(class, confidence)`, `copies(class, key)`.
+pub(super) fn of_chosen(chosen: &Arc<Chosen>) -> [ScalarUDF; 4] {
     let no_key = || DataFusionError::Execution("a label has no key".into());
-    let is = Arc::clone(chosen);
-    let is_chosen = function("is_chosen", 3, DataType::Boolean, move |args| {
-        let classes = classes(&args[0])?;
-        let confidences = confidences(&args[1])?;
-        let keys = Texts::of(&args[2])?;
-        if keys.null_count() > 0 {
-            return Err(no_key());
-        }
-        Ok(yes_or_no(classes.len(), |i| {
-            let key = || keys.get(i).unwrap_or_default();
-            classes.is_valid(i)
-                && confidences.is_valid(i)
-                && is.is_chosen(classes.value(i), confidences.value(i), key)
-        }))
+    let of = |name, answer: fn(&Chosen, i64, f32, (&Texts<'_>, usize)) -> bool| {
+        let chosen = Arc::clone(chosen);
+        function(name, 3, DataType::Boolean, move |args| {
+            let classes = classes(&args[0])?;
+            let confidences = confidences(&args[1])?;
+            let keys = Texts::of(&args[2])?;
+            if keys.null_count() > 0 {
+                return Err(no_key());
+            }
+            Ok(yes_or_no(classes.len(), |i| {
+                classes.is_valid(i)
+                    && confidences.is_valid(i)
+                    && answer(&chosen, classes.value(i), confidences.value(i), (&keys, i))
+            }))
+        })
+    };
+    let is_chosen = of("is_chosen", |chosen, class, confidence, (keys, i)| {
+        chosen.is_chosen(class, confidence, || keys.get(i).unwrap_or_default())
+    });
+    let is_best = of("is_best", |chosen, class, confidence, (keys, i)| {
+        chosen.is_best(class, confidence, keys.get(i).unwrap_or_default())
     });
     let of = Arc::clone(chosen);
     let rank = function("rank_in_class", 2, DataType::UInt32, move |args| {
@@ -152,7 +167,17 @@ pub(super) fn of_chosen(chosen: &Arc<Chosen>) -> [ScalarUDF; 3] {
         }
         Ok(Arc::new(UInt32Array::from(copies)))
     });
-    [is_chosen, rank, copies]
+    [is_chosen, is_best, rank, copies]
+}
+
+/// `unsigned_bits(phash)`: 64 bits as they are. Spark, Java and the like know them as signed numbers only.
+pub(super) fn unsigned_bits() -> ScalarUDF {
+    function("unsigned_bits", 1, DataType::UInt64, |args| {
+        Ok(match args[0].as_primitive_opt::<Int64Type>() {
+            Some(signed) => Arc::new(signed.unary::<_, UInt64Type>(i64::cast_unsigned)) as ArrayRef,
+            None => Arc::clone(&args[0]),
+        })
+    })
 }
 
 /// Keys that were chosen and have no soft label.

@@ -11,18 +11,21 @@ use datafusion::datasource::listing::{
 };
 use datafusion::logical_expr::{Expr, cast, col, lit};
 use datafusion::prelude::SessionContext;
-use object_store::ObjectMeta;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 use sha2::{Digest, Sha256};
 
 use super::SelectError;
+use super::functions::unsigned_bits;
 use super::report::InputRecord;
 use crate::catalog::{self, CatalogError};
 use crate::hex::hex;
 use crate::label;
 use crate::label::whose::{self, Whose};
 use crate::manifest;
-use crate::store::{self, Opened, StorageOptions};
+use crate::source::is_hidden;
+use crate::store::{self, Opened, StorageOptions, StoreError};
 use crate::teacher::{self, Teacher, TeacherError};
 use crate::workspace::Workspace;
 
@@ -163,9 +166,13 @@ async fn foreign(
     };
     let parts: Vec<_> = at.path.parts().map(|p| p.as_ref().to_owned()).collect();
     let plain = parts.iter().take_while(|part| !has_sign(part)).count();
-    let folder: Path = parts.iter().take(plain).map(String::as_str).collect();
+    // The parts are spelled as the store has them: they are put together, not encoded once more.
+    let folder = Path::parse(parts[..plain].join("/")).map_err(|e| SelectError::BadLabels {
+        place: pattern.to_owned(),
+        problem: format!("have a path that cannot be addressed: {e}"),
+    })?;
     let found: Vec<ObjectMeta> = if plain == parts.len() && !pattern.ends_with('/') {
-        let one = object_store::ObjectStoreExt::head(&*at.store, &at.path).await;
+        let one = at.store.head(&at.path).await;
         match one {
             Ok(meta) => vec![meta],
             Err(_) => objects(&at, &folder).await?,
@@ -189,6 +196,9 @@ async fn foreign(
             place: pattern.to_owned(),
         });
     }
+    let ends = found.iter().map(|meta| check_end(at.clone(), meta.clone()));
+    let ends = stream::iter(ends.collect::<Vec<_>>()).buffer_unordered(ENDS_AT_ONCE);
+    ends.try_collect::<()>().await?;
     let mut hash = Sha256::new();
     found.iter().for_each(|meta| add(&mut hash, meta));
     context.register_object_store(&at.root, Arc::clone(&at.store));
@@ -201,7 +211,10 @@ async fn foreign(
         .with_listing_options(options)
         .infer_schema(&context.state())
         .await
-        .map_err(engine)?;
+        .map_err(|e| SelectError::BadLabels {
+            place: pattern.to_owned(),
+            problem: format!("cannot be read as Parquet: {}", e.strip_backtrace()),
+        })?;
     let table = ListingTable::try_new(config).map_err(engine)?;
     let rows = context.read_table(Arc::new(table)).map_err(engine)?;
     let columns = columns(pattern, rows.schema().as_arrow())?;
@@ -221,6 +234,39 @@ async fn foreign(
             sha256: hex(&hash.finalize()),
         },
     })
+}
+
+/// Files whose last bytes are asked for at the same time.
+const ENDS_AT_ONCE: usize = 16;
+/// Bytes at the end of a Parquet file: the length of its footer, and the magic.
+const END: u64 = 8;
+
+/// Holds a file's end against its size. One that is empty or was cut would be passed over, or break off the reading of all.
+async fn check_end(at: Opened, meta: ObjectMeta) -> Result<(), SelectError> {
+    let url = at.key(&meta.location);
+    let bad = |problem: &str| SelectError::BadLabels {
+        place: url.clone(),
+        problem: format!("cannot be read as Parquet: {problem}; write the file anew, or remove it"),
+    };
+    if meta.size < END {
+        return Err(bad(if meta.size == 0 {
+            "the file is empty"
+        } else {
+            "the file is too short"
+        }));
+    }
+    let range = meta.size - END..meta.size;
+    let end = at.store.get_range(&meta.location, range).await;
+    let end = end.map_err(|e| StoreError::from_object_store("read", url.clone(), &e))?;
+    let [a, b, c, d, b'P', b'A', b'R', b'1'] = end[..] else {
+        return Err(bad(
+            "the file does not end as a whole one that is not encrypted",
+        ));
+    };
+    if u64::from(u32::from_le_bytes([a, b, c, d])) > meta.size - END {
+        return Err(bad("its footer is longer than the file"));
+    }
+    Ok(())
 }
 
 /// What foreign labels say of their images: key, class, confidence, sha256. `None` where the files are gone.
@@ -277,7 +323,13 @@ fn columns(place: &str, schema: &Schema) -> Result<Columns, SelectError> {
         return Err(bad(format!("have a `confidence` of type {confidence}")));
     }
     let sha = DataType::FixedSizeBinary(32);
-    let binary = |t: &DataType| {
+    // What is there and cannot be used is told: without it duplicates and leaks would stay, and soft labels be lost, without a word.
+    let usable = |name: &str, fits: fn(&DataType) -> bool| match of(name) {
+        Some(DataType::Null) | None => Ok(false),
+        Some(of) if fits(&of) => Ok(true),
+        Some(of) => Err(bad(format!("have a `{name}` of type {of}"))),
+    };
+    let binary: fn(&DataType) -> bool = |t| {
         matches!(
             t,
             DataType::Binary
@@ -290,9 +342,9 @@ fn columns(place: &str, schema: &Schema) -> Result<Columns, SelectError> {
         let null = ScalarValue::try_from(of).map_err(engine)?;
         Ok::<_, SelectError>(lit(null))
     };
-    let has_sha = of("sha256").is_some_and(|t| binary(&t));
-    let has_phash = of("phash").is_some_and(|t| t.is_integer());
-    let soft = of("probs").is_some_and(|t| t.is_nested());
+    let has_sha = usable("sha256", binary)?;
+    let has_phash = usable("phash", |t| matches!(t, DataType::UInt64 | DataType::Int64))?;
+    let soft = usable("probs", is_soft_label)?;
     Ok(Columns {
         select: vec![
             col("key"),
@@ -304,7 +356,7 @@ fn columns(place: &str, schema: &Schema) -> Result<Columns, SelectError> {
                 null(&sha)?.alias("sha256")
             },
             if has_phash {
-                cast(col("phash"), DataType::UInt64)
+                unsigned_bits().call(vec![col("phash")])
             } else {
                 null(&DataType::UInt64)?
             }
@@ -321,10 +373,24 @@ fn columns(place: &str, schema: &Schema) -> Result<Columns, SelectError> {
     })
 }
 
-/// The Parquet objects below a folder, by name.
+/// A list of numbers, or of classes with their numbers.
+fn is_soft_label(of: &DataType) -> bool {
+    match of {
+        DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item) => {
+            let item = item.data_type();
+            item.is_floating() || matches!(item, DataType::Struct(_))
+        }
+        _ => false,
+    }
+}
+
+/// The Parquet objects below a folder, by name, without those that Spark and Delta keep for themselves.
 async fn objects(at: &Opened, folder: &Path) -> Result<Vec<ObjectMeta>, SelectError> {
     let mut found = store::objects(at, folder).await?;
-    found.retain(|meta| meta.location.as_ref().ends_with(".parquet"));
+    found.retain(|meta| {
+        let path = meta.location.as_ref();
+        path.ends_with(".parquet") && !is_hidden(path, folder.as_ref())
+    });
     Ok(found)
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{col, lit};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SQLOptions, SessionContext};
 use object_store::ObjectStoreExt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -34,6 +34,8 @@ use crate::workspace::{Workspace, to_json};
 const PARTITIONS: usize = 8;
 /// Chosen rows that are held in memory while another teacher's soft labels are joined to them: at some 200 bytes a row 100 MB.
 const HELD_ROWS: u64 = 500_000;
+/// Hexadecimal digits of a tag.
+const TAG: usize = 8;
 /// How many unlabelled keys are named.
 const EXAMPLES: usize = 10;
 
@@ -241,8 +243,9 @@ impl Run<'_> {
         } = passes;
         let available: u64 = chosen.classes.iter().map(|c| c.available).sum();
         let labels = available + left_out.values().sum::<u64>();
+        let tag = self.tag(&input, &chosen, &left_out, leakage.as_ref());
         let query = self.selected(&input, &chosen).await?;
-        let parts = write::parts(query, &self.parts()).await?;
+        let parts = write::parts(query, &self.parts(&tag)).await?;
         let unlabelled = input.targets.is_some().then(|| {
             let (keys, examples) = missing.found(EXAMPLES);
             Unlabelled { keys, examples }
@@ -257,6 +260,22 @@ impl Run<'_> {
                 expected,
             });
         }
+        let by_class = write::by_class(&parts);
+        let copies = |class| by_class.get(&class).map_or(0, |(_, copies)| *copies);
+        // Keys that come twice are hashed twice alike, and get copies that nobody counted on.
+        if let Chosen::Exact(choice) = &*chosen.rows
+            && unlabelled_keys == 0
+            && let Some((class, expected)) = choice.uneven(copies)
+        {
+            return Err(SelectError::NotDistinct {
+                chosen: copies(class),
+                expected,
+            });
+        }
+        let (sampled, distinct) = write::sampled_keys(&parts);
+        if distinct < sampled {
+            return Err(SelectError::Repeated { sampled, distinct });
+        }
         // Rows that a class has room for: chosen ones, those without a label by the target teacher among them.
         let best: u64 = chosen.best.unwrap_or(rows + unlabelled_keys);
         left_out.insert("beyond-k".into(), available - best);
@@ -264,10 +283,9 @@ impl Run<'_> {
         left_out.retain(|_, rows| *rows > 0);
         if self.job.explain {
             let query = self.query("left_out.sql").await?;
-            write::parts(query, &self.target("left_out")).await?;
+            write::parts(query, &self.target(write::LEFT_OUT, &tag)).await?;
         }
-        self.write_hits(hits).await?;
-        let by_class = write::by_class(&parts);
+        self.write_hits(hits, &tag).await?;
         let label = |class: i64| {
             let name = usize::try_from(class).ok().and_then(|c| input.names.get(c));
             name.cloned()
@@ -305,6 +323,7 @@ impl Run<'_> {
             empty_classes,
             leakage,
             unlabelled,
+            tag,
             parts: parts.into_iter().map(|p| p.record).collect(),
         })
     }
@@ -341,28 +360,49 @@ impl Run<'_> {
         ];
         parameters.extend(more);
         parameters.retain(|(name, _)| text.contains(&format!("${name}")));
-        let mut frame = self.context.sql(text).await.map_err(failed(file))?;
+        // The context writes parts of a selection: what a user's own query may not do is said here.
+        let reads = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        let frame = self.context.sql_with_options(text, reads).await;
+        let mut frame = frame.map_err(failed(file))?;
         if !parameters.is_empty() {
             frame = frame.with_param_values(parameters).map_err(failed(file))?;
         }
         Ok(Query { file, frame })
     }
 
-    pub(super) fn target(&self, name: &'static str) -> Target {
+    pub(super) fn target(&self, name: &'static str, tag: &str) -> Target {
         Target {
             workspace: self.workspace.clone(),
             id: self.job.id.clone(),
             name,
+            tag: tag.to_owned(),
             materialize: false,
         }
     }
 
     /// Where the selection's own rows go.
-    fn parts(&self) -> Target {
+    fn parts(&self, tag: &str) -> Target {
         Target {
             materialize: self.job.config.materialize,
-            ..self.target(write::PARTS)
+            ..self.target(write::PARTS, tag)
         }
+    }
+
+    /// What tells this run's objects from those of another one with the same name: all that decides which rows are written.
+    fn tag(
+        &self,
+        input: &Input,
+        chosen: &ChosenRows,
+        left_out: &BTreeMap<String, u64>,
+        leakage: Option<&LeakageRecord>,
+    ) -> String {
+        let found = (&self.job.config, &input.record, left_out, leakage);
+        let mut hash = Sha256::new();
+        hash.update(to_json(&(found, &chosen.classes)));
+        hex(&hash.finalize())[..TAG].to_owned()
     }
 
     pub(super) fn candidates_file(&self) -> &'static str {
@@ -421,8 +461,7 @@ impl Run<'_> {
     async fn sweep_leftovers(&self, visible: &SelectionFile) -> Result<(), SelectError> {
         let place = folder(&self.job.id);
         for name in self.workspace.names(&place).await? {
-            let known = visible.parts.iter().any(|p| p.file == name);
-            if name.starts_with("part-") && !known {
+            if name.ends_with(".parquet") && !visible.is_object(&name) {
                 let path = self.workspace.path(&format!("{place}/{name}"));
                 // What cannot be deleted stays: selection.json names what counts.
                 let _ = self.workspace.at.store.delete(&path).await;

@@ -85,8 +85,9 @@ pub(super) struct Hit {
 impl Index {
     /// The images are taken in the order of their keys, so that of two that are equally near the first is reported.
     pub(super) fn new(mut images: Vec<HeldOut>) -> Self {
-        images.sort_by(|a, b| a.key.cmp(&b.key));
-        images.dedup_by(|a, b| a.key == b.key && a.sha256 == b.sha256);
+        // One teacher may know hashes of an image that another does not: each row that says something else stays.
+        images.sort_by(|a, b| (&a.key, a.sha256, a.phash).cmp(&(&b.key, b.sha256, b.phash)));
+        images.dedup();
         let number = |i: usize| u32::try_from(i).unwrap_or(u32::MAX);
         let mut by_sha = HashMap::new();
         let mut hashes = Vec::new();
@@ -114,6 +115,14 @@ impl Index {
         let mut keys = self.images.iter().map(|i| &i.key).collect::<Vec<_>>();
         keys.dedup();
         keys.len() as u64
+    }
+
+    /// Those without a gradient hash.
+    pub(super) fn bytes_only(&self) -> u64 {
+        let of_one = self.images.chunk_by(|a, b| a.key == b.key);
+        of_one
+            .filter(|i| i.iter().all(|i| i.phash.is_none()))
+            .count() as u64
     }
 
     /// The nearest held-out image within [`REPORTED_DISTANCE`]; the same bytes are nearest of all.
@@ -182,6 +191,24 @@ mod tests {
         );
         assert_eq!(index.nearest(None, None), None);
         assert_eq!(index.nearest(Some(&[9; 32]), Some(0x7FF)), None);
+    }
+
+    #[test]
+    fn an_image_is_known_by_all_that_any_teacher_knows_of_it() {
+        let reject = HeldOut {
+            phash: None,
+            ..held_out(1, 7)
+        };
+        for images in [
+            [held_out(1, 7), reject.clone()],
+            [reject.clone(), held_out(1, 7)],
+        ] {
+            let index = Index::new(images.to_vec());
+            let hit = index.nearest(None, Some(6)).unwrap();
+            assert_eq!((hit.held_out.as_str(), hit.distance), ("00001", 1));
+            assert_eq!((index.keys(), index.bytes_only()), (1, 0));
+        }
+        assert_eq!(Index::new(vec![reject]).bytes_only(), 1);
     }
 
     proptest! {

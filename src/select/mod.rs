@@ -7,7 +7,7 @@
 //!   │ tally.sql           tally.rs: how many a class has, and its best confidences
 //!   │ order.sql           order.rs: ties by key, copies by hash; kept.rs: the rows that may be chosen, where no soft labels are wanted
 //!   ▼ selected.sql        write.rs: the chosen rows, with their soft labels
-//! selections/ID/part-00000.parquet … and selection.json, whose put makes it visible
+//! selections/ID/part-00000-….parquet … and selection.json, whose put makes it visible
 //! ```
 //! The queries lie in `pipelines/select/`; `--queries DIR` takes a user's own instead. What SQL cannot do well are the functions of
 //! `functions.rs`, which the queries call. Memory: 4 bytes a chosen row, and what the scans hold; soft labels of chosen rows alone
@@ -215,6 +215,12 @@ impl SelectConfig {
                 "give two confidences from 0 to 1, the smaller one first, such as 0.3:0.4",
             )?;
             check(
+                self.per_interval != Some(0),
+                "select.per_interval",
+                0,
+                "sample at least one row of an interval",
+            )?;
+            check(
                 self.method == Method::Exact && self.fraction >= 1.0,
                 "select.interval",
                 format!("{from}:{to}"),
@@ -262,6 +268,16 @@ pub enum SelectError {
         place: String,
         /// What is wrong.
         problem: String,
+    },
+    /// Keys that come more than once, as a look at some of them shows.
+    #[error(
+        "the keys of the labels are not distinct: of {sampled} chosen ones that were looked at {distinct} are, as where a file is there twice"
+    )]
+    Repeated {
+        /// How many were looked at.
+        sampled: usize,
+        /// How many are left without the repeated ones.
+        distinct: usize,
     },
     /// Keys that come more than once.
     #[error(
@@ -319,8 +335,8 @@ impl SelectError {
             Self::Taken { .. } => Some("give another --name: a selection is never changed".into()),
             Self::Empty { .. } => Some("lower the threshold, or look at the labels with `understudy sql`".into()),
             Self::NoLabels { .. } => Some("label first with `understudy label`, or name Parquet files with --labels".into()),
-            Self::BadLabels { .. } => Some("labels need `key` (text), `class` (any integer) and `confidence` (a number); `probs`, `sha256` (32 bytes) and `phash` (64 bits) may be there".into()),
-            Self::NotDistinct { .. } => Some("each key may come once: SELECT key FROM … GROUP BY key HAVING count(*) > 1 finds the others".into()),
+            Self::BadLabels { .. } => Some("labels need `key` (text), `class` (any integer) and `confidence` (a number); `probs` (a list of numbers), `sha256` (32 bytes, not text) and `phash` (a 64-bit integer) may be there".into()),
+            Self::NotDistinct { .. } | Self::Repeated { .. } => Some("each key may come once: SELECT key FROM … GROUP BY key HAVING count(*) > 1 finds the others".into()),
             Self::Query { .. } => Some("the query is executed as it stands; `pipelines/select/` has the ones that work".into()),
             Self::Read { .. } => Some("--queries names a folder with all the .sql files of `pipelines/select/`".into()),
             Self::Write(_) | Self::Worker(_) => None,

@@ -52,8 +52,19 @@ pub struct SelectionFile {
     /// Keys that the filter teacher chose and the other teacher has not labelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unlabelled: Option<Unlabelled>,
-    /// Its Parquet objects, in order.
+    /// What the names of its Parquet objects end in, before `.parquet`; nothing where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tag: String,
+    /// Its Parquet objects, in order; `left_out-…` and `leakage-…` beside them have the same tag.
     pub parts: Vec<PartRecord>,
+}
+
+impl SelectionFile {
+    /// Whether an object beside it is its own, rather than what another run of the same name has left.
+    pub fn is_object(&self, name: &str) -> bool {
+        let named = self.parts.iter().any(|part| part.file == name);
+        named || !name.starts_with("part-") && name.ends_with(&format!("{}.parquet", self.tag))
+    }
 }
 
 /// What a selection is made of.
@@ -118,12 +129,18 @@ pub struct LeakageRecord {
     pub held_out: u64,
     /// Held-out images without: they were never read, or could not be.
     pub unfingerprinted: u64,
-    /// Labels within 10 bits of a held-out image; `leakage.parquet` lists them.
+    /// Held-out images with a SHA-256 and no gradient hash, as of JPEGs that were decoded at a fraction: only the same bytes are found.
+    #[serde(default)]
+    pub bytes_only: u64,
+    /// Labels within 10 bits of a held-out image; `leakage-….parquet` lists them.
     pub near: u64,
     /// Those of them that were dropped.
     pub dropped: u64,
     /// Labels without a fingerprint of their own, which cannot be compared.
     pub unfingerprinted_labels: u64,
+    /// Labels with a SHA-256 and no gradient hash.
+    #[serde(default)]
+    pub bytes_only_labels: u64,
 }
 
 /// Keys without soft labels.
@@ -232,6 +249,12 @@ impl SelectionFile {
                 leakage.unfingerprinted,
                 leakage.unfingerprinted_labels
             );
+            if leakage.bytes_only + leakage.bytes_only_labels > 0 {
+                text = format!(
+                    "{text}\n{} held-out images and {} labels have no gradient hash: of these only the same bytes were found",
+                    leakage.bytes_only, leakage.bytes_only_labels
+                );
+            }
         }
         if let Some(unlabelled) = self.unlabelled.as_ref().filter(|u| u.keys > 0) {
             text = format!(

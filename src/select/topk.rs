@@ -152,6 +152,14 @@ impl Choice {
         self.sampled_overall.unwrap_or(kept)
     }
 
+    /// The first class whose copies do not come to what they have to, and what that is.
+    pub(super) fn uneven(&self, copies: impl Fn(i64) -> u64) -> Option<(i64, u64)> {
+        let evened = self.rules.balance == Balance::Duplicate && self.sampled_overall.is_none();
+        let mut classes = self.classes.iter().filter(|c| evened && c.kept > 0);
+        let expected = |c: &ClassChoice| (c.class, self.rules.target().max(c.kept));
+        classes.find_map(|c| Some(expected(c)).filter(|(class, all)| copies(*class) != *all))
+    }
+
     pub(super) fn is_sampled(&self) -> bool {
         self.sampled_overall.is_some_and(|n| n < self.candidates())
     }
@@ -207,6 +215,13 @@ impl Choice {
             };
             c.is_best(confidence, key) && within(c.sample_hash) && within(self.overall_hash)
         }
+    }
+
+    /// Whether a candidate is among the best K of its class, chosen or not.
+    pub(super) fn is_best(&self, class: i64, confidence: f32, key: &str) -> bool {
+        let (class, confidence) = (self.index.get(class), bits(confidence));
+        let class = class.map(|i| &self.classes[i]);
+        class.is_some_and(|class| confidence >= class.cut && class.is_best(confidence, key))
     }
 
     /// 1 and the number of more confident candidates of the class, as SQL's `rank()`, for rows of the best K; null for other classes.

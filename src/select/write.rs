@@ -1,4 +1,4 @@
-//! The rows of a query → Parquet parts beside `selection.json`, one a partition, written as they come.
+//! The rows of a query → Parquet objects beside `selection.json`, one a partition, written as they come.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
-use super::columns::classes;
+use super::columns::{Texts, classes};
+use super::hash::seeded_hash;
 use super::ranks::ClassIndex;
 use super::repeat::{self, Repeated};
 use super::report::PartRecord;
 use super::sweep::{Query, partitions};
 use super::{SelectError, report};
-use crate::child;
 use crate::workspace::Workspace;
 
 /// Rows of a row group: keys of 46 bytes and soft labels of 1,000 half-precision numbers are 64 MB before compression.
@@ -26,15 +26,19 @@ const ROW_GROUP: usize = 32 * 1024;
 /// Rows of a row group without soft labels.
 const ROW_GROUP_OF_SCALARS: usize = 128 * 1024;
 
-/// The name of the parts that `selection.json` names one by one.
+/// What a selection's rows, those that were left out, and the pairs of leaked and held-out images are called.
 pub(super) const PARTS: &str = "part";
+pub(super) const LEFT_OUT: &str = "left_out";
+pub(super) const LEAKAGE: &str = "leakage";
 
-/// Where parts go, and what they are called: `NAME-00000.parquet`.
+/// Where rows go, and what their objects are called: `NAME-00000-TAG.parquet`.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) workspace: Workspace,
     pub(super) id: String,
     pub(super) name: &'static str,
+    /// Follows from all that the run has found: two of the same name at the same time write the same bytes, or other objects.
+    pub(super) tag: String,
     /// Whether rows are written as often as their copies say.
     pub(super) materialize: bool,
 }
@@ -48,6 +52,20 @@ pub(super) struct Part {
     index: ClassIndex,
     /// Rows, and rows with their copies, of each class.
     classes: Vec<(i64, (u64, u64))>,
+    /// Hashes of some of the keys.
+    sampled: Vec<u64>,
+}
+
+/// Whether one of so many keys comes twice is looked at: of labels that came twice as a whole, as a file and its copy, that shows at once.
+const SAMPLED: u64 = 64;
+
+/// How many keys were looked at, and how many of them are distinct.
+pub(super) fn sampled_keys(parts: &[Part]) -> (usize, usize) {
+    let mut all: Vec<u64> = parts.iter().flat_map(|p| &p.sampled).copied().collect();
+    let sampled = all.len();
+    all.sort_unstable();
+    all.dedup();
+    (sampled, all.len())
 }
 
 /// Rows, and rows with their copies, of each class in all parts.
@@ -104,14 +122,7 @@ impl Writer {
         } else {
             Arc::clone(rows)
         };
-        let file = match child::fence().filter(|_| target.name == PARTS) {
-            // Two that had the same job one after the other may have seen other labels: their parts are others' objects.
-            Some(fence) => {
-                let (job, term) = (fence.job(), fence.term());
-                format!("{}-{partition:05}-{job}-{term}.parquet", target.name)
-            }
-            None => format!("{}-{partition:05}.parquet", target.name),
-        };
+        let file = format!("{}-{partition:05}-{}.parquet", target.name, target.tag);
         let place = format!("{}/{file}", report::folder(&target.id));
         let path = target.workspace.path(&place);
         let soft = schema
@@ -155,6 +166,7 @@ impl Writer {
                 chosen: 0,
                 index: ClassIndex::default(),
                 classes: Vec::new(),
+                sampled: Vec::new(),
             },
             materialize: target.materialize,
         })
@@ -184,6 +196,11 @@ impl Part {
     fn count(&mut self, batch: &RecordBatch) {
         self.chosen += batch.num_rows() as u64;
         let column = |name| batch.column_by_name(name);
+        if let Some(keys) = column("key").and_then(|keys| Texts::of(keys).ok()) {
+            let keys = (0..batch.num_rows()).filter_map(|i| keys.get(i));
+            let hashes = keys.map(|key| seeded_hash(0, key));
+            self.sampled.extend(hashes.filter(|h| h % SAMPLED == 0));
+        }
         let copies = column("copies").and_then(|c| c.as_primitive_opt::<UInt32Type>());
         let classes = column("class").and_then(|c| classes(c).ok());
         let (Some(copies), Some(classes)) = (copies, classes) else {

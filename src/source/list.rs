@@ -13,6 +13,8 @@ use super::read::local_etag;
 use super::{Kind, SourceConfig, SourceError};
 use crate::store::{Opened, StoreError};
 
+/// The reason of a local file or folder that cannot be looked into.
+const UNREADABLE: &str = "unreadable-path";
 /// Files that a local walk is ahead of its reader.
 const AHEAD: usize = 1024;
 /// The longest line of a list of URLs, in bytes: browsers and servers stop at less.
@@ -49,6 +51,14 @@ pub struct Object {
     pub kind: Kind,
     /// Reason and detail of a reject that the listing alone shows.
     pub problem: Option<(String, String)>,
+}
+
+impl Object {
+    /// Whether it is a local file or folder that could not be looked into.
+    pub fn is_unreadable(&self) -> bool {
+        let reason = self.problem.as_ref().map(|(reason, _)| reason.as_str());
+        reason == Some(UNREADABLE)
+    }
 }
 
 /// The kind of container that a lower-case name says.
@@ -90,6 +100,17 @@ fn is_bookkeeping(name: &str) -> bool {
             .any(|start| name.starts_with(start))
 }
 
+/// Whether a file is hidden by its name or by that of a folder below `root`: dot files, and what Spark, Hadoop and Delta keep beside their data.
+pub(crate) fn is_hidden(path: &str, root: &str) -> bool {
+    let below = path.strip_prefix(root).filter(|below| !below.is_empty());
+    let below = below.unwrap_or_else(|| path.rsplit('/').next().unwrap_or(path));
+    below.split('/').any(|name| {
+        let name = name.to_lowercase();
+        // `./a.png` is how tar spells a folder's files.
+        name.starts_with('.') && name != "." || is_bookkeeping(&name)
+    })
+}
+
 /// Whether a name is an image's: by its extension, or because it has none.
 pub(super) fn is_image(name: &str, config: &SourceConfig) -> bool {
     let name = name.to_lowercase();
@@ -112,11 +133,17 @@ fn extension(name: &str) -> &str {
         .unwrap_or("")
 }
 
-/// A path, size and etag → what is listed of it.
-fn classify(path: &str, size: Option<u64>, etag: Option<&str>, config: &SourceConfig) -> Listed {
+/// A path below `root`, size and etag → what is listed of it.
+fn classify(
+    path: &str,
+    root: &str,
+    size: Option<u64>,
+    etag: Option<&str>,
+    config: &SourceConfig,
+) -> Listed {
     let name = path.rsplit('/').next().unwrap_or(path).to_lowercase();
     let skipped = |why: &str| Listed::Skipped { why: why.into() };
-    if name.starts_with('.') || is_bookkeeping(&name) {
+    if is_hidden(path, root) {
         return skipped("hidden file");
     }
     if size == Some(0) && extension(&name).is_empty() {
@@ -167,7 +194,10 @@ pub(super) fn store(
         let url = at.url();
         if !folder {
             match at.store.head(&at.path).await {
-                Ok(meta) => return Ok(stream::iter([Ok(of_store(&meta, &config))]).boxed()),
+                Ok(meta) => {
+                    let listed = of_store(&meta, at.path.as_ref(), &config);
+                    return Ok(stream::iter([Ok(listed)]).boxed());
+                }
                 // Spark writes folders that are named like files.
                 Err(object_store::Error::NotFound { .. }) if !http => {}
                 Err(e) => return Err(StoreError::from_object_store("read", url, &e).into()),
@@ -179,7 +209,7 @@ pub(super) fn store(
 }
 
 fn below(at: &Opened, config: SourceConfig) -> BoxStream<'static, Result<Listed, SourceError>> {
-    let url = at.url();
+    let (url, root) = (at.url(), at.path.clone());
     at.store
         .list(Some(&at.path))
         .map_err(move |e| match e {
@@ -189,13 +219,14 @@ fn below(at: &Opened, config: SourceConfig) -> BoxStream<'static, Result<Listed,
             },
             e => StoreError::from_object_store("list", url.clone(), &e).into(),
         })
-        .map_ok(move |meta| of_store(&meta, &config))
+        .map_ok(move |meta| of_store(&meta, root.as_ref(), &config))
         .boxed()
 }
 
-fn of_store(meta: &ObjectMeta, config: &SourceConfig) -> Listed {
+fn of_store(meta: &ObjectMeta, root: &str, config: &SourceConfig) -> Listed {
     classify(
         meta.location.as_ref(),
+        root,
         Some(meta.size),
         meta.e_tag.as_deref(),
         config,
@@ -230,17 +261,13 @@ pub(super) fn local(
         for found in walkdir::WalkDir::new(&root).follow_links(true) {
             let listed = match found {
                 Ok(entry) if entry.file_type().is_dir() => continue,
-                Ok(entry) => local_file(entry.path(), &config),
+                Ok(entry) => local_file(entry.path(), &root, &config),
                 // One folder or link that cannot be followed: a reject of its own, beside all that can be read.
                 Err(e) => {
                     let why = e
                         .io_error()
                         .map_or_else(|| e.to_string(), ToString::to_string);
-                    Listed::Object(unreadable(
-                        e.path().unwrap_or(&root),
-                        "unreadable-path",
-                        why,
-                    ))
+                    Listed::Object(unreadable(e.path().unwrap_or(&root), UNREADABLE, why))
                 }
             };
             let listed = Ok(listed);
@@ -281,14 +308,14 @@ fn spelled(path: &FsPath) -> String {
     })
 }
 
-fn local_file(path: &FsPath, config: &SourceConfig) -> Listed {
+fn local_file(path: &FsPath, root: &FsPath, config: &SourceConfig) -> Listed {
     let Some(name) = path.to_str() else {
         let detail = "the file's name is not UTF-8: rename it".to_owned();
         return Listed::Object(unreadable(path, "unreadable-name", detail));
     };
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
-        Err(e) => return Listed::Object(unreadable(path, "unreadable-path", e.to_string())),
+        Err(e) => return Listed::Object(unreadable(path, UNREADABLE, e.to_string())),
     };
     if !meta.is_file() {
         return Listed::Skipped {
@@ -297,6 +324,7 @@ fn local_file(path: &FsPath, config: &SourceConfig) -> Listed {
     }
     classify(
         name.trim_start_matches('/'),
+        spelled(root).trim_matches('/'),
         Some(meta.len()),
         Some(&local_etag(&meta)),
         config,
@@ -426,7 +454,7 @@ mod tests {
             extensions: vec!["raw".into()],
             ..SourceConfig::default()
         };
-        let kind = |name: &str| match classify(name, None, None, &config) {
+        let kind = |name: &str| match classify(name, "a", None, None, &config) {
             Listed::Object(o) => o.problem.map_or(o.kind.name().to_owned(), |p| p.0),
             Listed::Skipped { why } => why,
         };
@@ -448,6 +476,9 @@ mod tests {
             ("a/x.json", ".json"),
             ("a/.DS_Store", "hidden file"),
             ("a/_SUCCESS", "hidden file"),
+            ("a/.thumbnails/x.jpg", "hidden file"),
+            ("a/_temporary/0/part-0.parquet", "hidden file"),
+            ("a/_delta_log/1.checkpoint.parquet", "hidden file"),
             ("a/_9dKx3", "object"),
         ] {
             assert_eq!(kind(name), expected, "{name}");

@@ -30,6 +30,7 @@ use crate::store::{self, Opened, StorageOptions, StoreError};
 
 pub(crate) use self::column::Column;
 pub use self::error::{ReadError, ReadErrorKind, SourceError};
+pub(crate) use self::list::is_hidden;
 pub use self::list::{Listed, Object as ListedObject};
 pub(crate) use self::names::Names;
 pub use self::split::{BadPart, Part, Split};

@@ -53,6 +53,12 @@ fn unknown(leakage: &LeakageRecord) -> Markup {
                 (counted(labels, "label", "labels")) "."
             }
         }
+        @if leakage.bytes_only > 0 || leakage.bytes_only_labels > 0 {
+            p.remark {
+                "Without a gradient hash, so that only the same bytes were found: " (counted(leakage.bytes_only, "held-out image", "held-out images")) " and "
+                (counted(leakage.bytes_only_labels, "label", "labels")) "."
+            }
+        }
     }
 }
 

@@ -1,0 +1,272 @@
+//! Labels that another system wrote: what is taken of them, and what is told rather than lost.
+
+use crate::support::{Place, python};
+
+/// A workspace, and a folder with a Parquet file that Python makes: `t` from `n`, with `pa`, `np` and `pq` at hand.
+struct Foreign {
+    place: Place,
+}
+
+impl Foreign {
+    fn new() -> Self {
+        let place = Place::new();
+        place.ok(&["init"]);
+        Self { place }
+    }
+
+    /// Writes `FOLDER/NAME.parquet` from columns beside key, class (of 3) and confidence (0.5), in Python; gives the folder.
+    fn put(&self, file: &str, n: u32, columns: &str) -> String {
+        let file = self.place.path(&format!("labels/{file}.parquet"));
+        let folder = file.parent().unwrap();
+        std::fs::create_dir_all(folder).unwrap();
+        python(
+            r#"
+import sys, hashlib, pyarrow as pa, pyarrow.parquet as pq
+n = int(sys.argv[2])
+t = {"key": [f"{i:04}" for i in range(n)], "class": [i % 3 for i in range(n)], "confidence": pa.array([0.5] * n, pa.float32())}
+exec(sys.argv[3])
+pq.write_table(pa.table(t), sys.argv[1])
+"#,
+            &[&file.display().to_string(), &n.to_string(), columns],
+        );
+        folder.display().to_string()
+    }
+
+    fn select(&self, name: &str, labels: &str, more: &[&str]) -> serde_json::Value {
+        let mut args = vec!["select", "--name", name, "--labels", labels, "--json"];
+        args.extend(more);
+        serde_json::from_str(&self.place.ok(&args)).unwrap()
+    }
+
+    fn refused(&self, labels: &str, said: &[&str]) {
+        let args = ["select", "--name", "refused", "--labels", labels];
+        let (code, text) = self.place.fails(&args);
+        assert_eq!(code, 2, "{text}");
+        said.iter()
+            .for_each(|s| assert!(text.contains(s), "{text}"));
+    }
+}
+
+#[test]
+fn gradient_hashes_as_signed_numbers_are_the_same_hashes() {
+    let f = Foreign::new();
+    // Half of all hashes are negative as Spark knows them.
+    let hashes = "t['sha256'] = pa.array([hashlib.sha256(str(i).encode()).digest() for i in range(n)], pa.binary(32)); t['phash'] = pa.array([i * 0x3333333333333333 % 2**64 for i in range(n)], pa.uint64())";
+    let unsigned = f.put("unsigned/a", 40, hashes);
+    let signed = f.put(
+        "signed/a",
+        40,
+        &format!("{hashes}; t['phash'] = t['phash'].view(pa.int64())"),
+    );
+    for folder in [&unsigned, &signed] {
+        let name = folder.rsplit('/').next().unwrap();
+        assert_eq!(
+            f.select(name, folder, &["--per-class", "20"])["totals"]["rows"],
+            40
+        );
+    }
+}
+
+#[test]
+fn columns_that_cannot_be_used_are_named_rather_than_passed_over() {
+    let f = Foreign::new();
+    for (name, column, said) in [
+        (
+            "text",
+            "t['sha256'] = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(n)]",
+            "a `sha256` of type",
+        ),
+        (
+            "short",
+            "t['sha256'] = pa.array([b'x' * 16] * n, pa.binary(16))",
+            "a `sha256` of type",
+        ),
+        (
+            "narrow",
+            "t['phash'] = pa.array([7] * n, pa.int32())",
+            "a `phash` of type Int32",
+        ),
+        (
+            "words",
+            "t['probs'] = [['a', 'b']] * n",
+            "a `probs` of type",
+        ),
+    ] {
+        f.refused(&f.put(&format!("{name}/a"), 6, column), &[said, "hint: "]);
+    }
+    // A class that no Int64 holds was the class 0.
+    let huge = f.put(
+        "huge/a",
+        6,
+        "t['class'] = pa.array([1, 2, 0, 1, 2, 2**63 + 5], pa.uint64())",
+    );
+    f.refused(&huge, &["9223372036854775813"]);
+    // A column of nulls is none.
+    let null = f.put("null/a", 6, "t['sha256'] = pa.nulls(n)");
+    assert_eq!(f.select("null", &null, &[])["totals"]["rows"], 6);
+}
+
+#[test]
+fn a_file_that_is_there_twice_is_told() {
+    let f = Foreign::new();
+    let folder = f.put("a/part-0", 300, "");
+    assert_eq!(
+        f.select("once", &folder, &["--per-class", "500"])["totals"]["rows"],
+        300
+    );
+    f.put("a/part-0 (copy)", 300, "");
+    // With copies a class comes to more than it should, without them a look at some keys shows it.
+    for more in [["--per-class", "500"], ["--balance", "none"]] {
+        let mut args = vec!["select", "--name", "twice", "--labels", &folder];
+        args.extend(more);
+        let (code, text) = f.place.fails(&args);
+        assert_eq!(code, 2, "{text}");
+        assert!(
+            text.contains("the keys of the labels are not distinct"),
+            "{text}"
+        );
+    }
+    assert!(!f.place.path("w/selections/twice/selection.json").exists());
+}
+
+#[test]
+fn empty_files_damaged_ones_and_other_formats_are_told_with_their_names() {
+    let f = Foreign::new();
+    let folder = f.put("a/part-0", 6, "");
+    let file = |name: &str, bytes: &[u8]| {
+        let path = f.place.path(&format!("labels/a/{name}"));
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let empty = file("part-1.parquet", b"");
+    f.refused(&folder, &["part-1.parquet", "the file is empty"]);
+    std::fs::remove_file(empty).unwrap();
+    for (bytes, said) in [
+        (&b"PAR1xxxxxxxxxxPAR1"[..], "its footer is longer"),
+        (b"PAR1", "too short"),
+        (b"PAR1 and cut off", "does not end as a whole one"),
+    ] {
+        let damaged = file("part-2.parquet", bytes);
+        f.refused(&folder, &["part-2.parquet", said]);
+        std::fs::remove_file(damaged).unwrap();
+    }
+    let csv = file("x.csv", b"key,class,confidence\na,1,0.5\n");
+    f.refused(
+        &csv.display().to_string(),
+        &["x.csv", "cannot be read as Parquet"],
+    );
+}
+
+#[test]
+fn what_spark_and_delta_keep_beside_their_files_is_no_label() {
+    let f = Foreign::new();
+    let folder = f.put("é 100%/part-0", 30, "");
+    for beside in [
+        "_temporary/0/part-0",
+        "_delta_log/1.checkpoint",
+        ".old/part-0",
+    ] {
+        f.put(&format!("é 100%/{beside}"), 30, "");
+    }
+    // Names outside of ASCII and with signs of their own are found as a folder, by a pattern, and as a file.
+    for (name, labels) in [
+        ("folder", folder.clone()),
+        ("pattern", format!("{folder}/*.parquet")),
+        ("file", format!("{folder}/part-0.parquet")),
+        ("up", format!("{folder}/_temporary/../part-0.parquet")),
+    ] {
+        let json = f.select(name, &labels, &["--per-class", "10"]);
+        assert_eq!(
+            (&json["input"]["files"], &json["totals"]["rows"]),
+            (&1.into(), &30.into())
+        );
+    }
+}
+
+#[test]
+fn a_users_query_writes_nothing() {
+    let f = Foreign::new();
+    let labels = f.put("a/part-0", 6, "");
+    let (queries, victim) = (f.place.path("queries"), f.place.path("victim.csv"));
+    std::fs::create_dir(&queries).unwrap();
+    for entry in
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/select")).unwrap()
+    {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), queries.join(entry.file_name())).unwrap();
+    }
+    let copy = format!(
+        "COPY (SELECT 1 AS a) TO '{}' STORED AS csv",
+        victim.display()
+    );
+    std::fs::write(queries.join("selected.sql"), copy).unwrap();
+    let queries = queries.display().to_string();
+    let args = [
+        "select",
+        "--name",
+        "s",
+        "--labels",
+        &labels,
+        "--queries",
+        &queries,
+    ];
+    let (code, text) = f.place.fails(&args);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("selected.sql"), "{text}");
+    assert!(!victim.exists());
+}
+
+#[test]
+fn of_two_selections_of_one_name_at_the_same_time_one_is_there_and_whole() {
+    let f = Foreign::new();
+    let labels = f.put("a/part-0", 3000, "");
+    for round in 0..4 {
+        let name = format!("s{round}");
+        let run = |k: &'static str| {
+            let args = [
+                "select",
+                "--name",
+                &name,
+                "--labels",
+                &labels,
+                "--balance",
+                "none",
+                "--per-class",
+                k,
+            ];
+            f.place.command(&args).spawn().unwrap()
+        };
+        let both = [run("900"), run("20")];
+        let ends = both.map(|mut child| child.wait().unwrap().success());
+        assert_eq!(ends.iter().filter(|ok| **ok).count(), 1, "{ends:?}");
+        let folder = f.place.path(&format!("w/selections/{name}"));
+        let text = std::fs::read_to_string(folder.join("selection.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let query = format!("SELECT count(*) AS n FROM selections WHERE selection = '{name}'");
+        let counted = f.place.ok(&["sql", "--format", "csv", &query]);
+        assert_eq!(counted, format!("n\n{}\n", json["totals"]["rows"]));
+        // What the other one wrote is gone.
+        let parts = std::fs::read_dir(&folder).unwrap().count() - 1;
+        assert_eq!(parts, json["parts"].as_array().unwrap().len());
+    }
+}
+
+#[test]
+fn rows_of_the_best_that_a_sample_left_out_are_listed_as_such() {
+    let f = Foreign::new();
+    let labels = f.put("a/part-0", 300, "");
+    let json = f.select(
+        "s",
+        &labels,
+        &["--per-class", "50", "--fraction", "0.5", "--explain"],
+    );
+    let query = format!(
+        "import duckdb; print(duckdb.sql(\"select reason, count(*) from read_parquet('{}') group by 1 order by 1\").fetchall())",
+        f.place.path("w/selections/s/left_out-*.parquet").display()
+    );
+    assert_eq!(json["left_out"]["sampled-out"], 75, "{json}");
+    assert_eq!(
+        python(&query, &[]).trim(),
+        "[('beyond-k', 150), ('sampled-out', 75)]"
+    );
+}
