@@ -8,6 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBui
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use arrow::json::writer::LineDelimited;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::error::DataFusionError;
@@ -115,7 +116,10 @@ pub async fn result(
             writer.into_inner().flush()?;
         }
         Format::Json => {
-            let mut writer = arrow::json::LineDelimitedWriter::new(out);
+            // Nulls are written: a reader takes the columns from the first rows.
+            let mut writer = arrow::json::WriterBuilder::new()
+                .with_explicit_nulls(true)
+                .build::<_, LineDelimited>(out);
             while let Some(batch) = rows.try_next().await.map_err(failed)? {
                 printed.rows += batch.num_rows();
                 writer.write(&batch).map_err(io)?;

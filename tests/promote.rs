@@ -172,7 +172,7 @@ fn a_forced_promotion_says_so_and_one_that_passed_does_not() {
         "SELECT number, kind, teacher, previous, current, passed, forced, round(gain, 2) AS gain, class_fall FROM promotions ORDER BY number",
     );
     let expected = [
-        json!({"number": 1, "kind": "promotion", "teacher": "seeing@1", "current": false, "passed": true, "forced": false}),
+        json!({"number": 1, "kind": "promotion", "teacher": "seeing@1", "previous": null, "current": false, "passed": true, "forced": false, "gain": null, "class_fall": null}),
         json!({"number": 2, "kind": "promotion", "teacher": "blind@1", "previous": "seeing@1", "current": true, "passed": false, "forced": true, "gain": -33.33, "class_fall": 100.0}),
     ];
     assert_eq!(rows, expected);

@@ -116,10 +116,39 @@ fn ctrl_c_ends_a_query_of_the_command_line() {
 }
 
 #[test]
+fn a_query_that_is_too_deep_to_be_planned_is_refused() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    for (query, operators) in [
+        (format!("SELECT 1{}", " + 1".repeat(3000)), 3000),
+        (
+            format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(3000)),
+            3000,
+        ),
+        (
+            format!("SELECT 1 WHERE 1 = 1{}", " OR 1 = 2".repeat(2000)),
+            4001,
+        ),
+        (format!("SELECT {}TRUE", "NOT ".repeat(3000)), 3000),
+    ] {
+        let (code, text) = place.fails(&["sql", &query]);
+        assert_eq!(code, 2, "{text}");
+        let said = format!("the query has {operators} operators, and 1000 are the most");
+        assert!(text.contains(&said), "{text}");
+    }
+    let terms = " + 1".repeat(999);
+    let sum = place.ok(&["sql", "--format", "csv", &format!("SELECT 1{terms} AS n")]);
+    assert_eq!(sum, "n\n1000\n");
+    let list: Vec<String> = (0..5000).map(|n| n.to_string()).collect();
+    let query = format!("SELECT 7 IN ({}) AS n", list.join(", "));
+    assert_eq!(place.ok(&["sql", "--format", "csv", &query]), "n\ntrue\n");
+}
+
+#[test]
 fn statements_of_standard_input_are_answered_in_turn_and_errors_stay_in_their_place() {
     let place = labelled();
-    let run = |text: &str| {
-        let mut child = session(&place, &[]);
+    let run_as = |more: &[&str], text: &str| {
+        let mut child = session(&place, more);
         child
             .stdin
             .take()
@@ -129,10 +158,11 @@ fn statements_of_standard_input_are_answered_in_turn_and_errors_stay_in_their_pl
         let output = child.wait_with_output().unwrap();
         (
             output.status.code(),
-            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
             String::from_utf8(output.stderr).unwrap(),
         )
     };
+    let run = |text: &str| run_as(&[], text);
     let (code, out, said) = run(
         "\\format csv\nSELECT 1 AS a; SELECT ';' AS b,\n  2 AS c; -- d;\n\nSELECT count(*) AS n\nFROM teachers",
     );
@@ -153,6 +183,15 @@ fn statements_of_standard_input_are_answered_in_turn_and_errors_stay_in_their_pl
     );
     let (code, out, _) = run("\\format json\nSELECT 1 AS a;\n\\q\nSELECT 2 AS a;\n");
     assert_eq!((code, out.as_str()), (Some(0), "{\"a\":1}\n"));
+    // A reader takes the columns from the first rows.
+    let (code, out, _) = run("\\format json\nSELECT 1 AS a, NULL AS b;\n");
+    assert_eq!((code, out.as_str()), (Some(0), "{\"a\":1,\"b\":null}\n"));
+    let (code, _, said) = run_as(
+        &["--format", "parquet"],
+        "SELECT 1 AS a; SELECT 2 AS a;\n",
+    );
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("the rows of one query"), "{said}");
     let (code, out, _) = run("\\d rejects\n\\df\n\\?\n\\d\n");
     assert_eq!(code, Some(0));
     for text in [

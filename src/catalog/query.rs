@@ -8,6 +8,9 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::CatalogError;
 use super::session::QUERY_MEMORY;
@@ -42,6 +45,7 @@ impl Default for Limits {
 /// [`CatalogError::Refused`] for anything but a query, [`CatalogError::Query`] for one that does not plan.
 pub async fn query(context: &SessionContext, sql: &str) -> Result<DataFrame, CatalogError> {
     let failed = |e: DataFusionError| CatalogError::of_query(&e);
+    check_depth(sql)?;
     let state = context.state();
     let statement = state.sql_to_statement(sql, &Dialect::Generic);
     let statement = statement.map_err(failed)?;
@@ -65,6 +69,48 @@ pub async fn query(context: &SessionContext, sql: &str) -> Result<DataFrame, Cat
             },
         })?;
     context.execute_logical_plan(plan).await.map_err(failed)
+}
+
+/// The most operators of a query: a chain of them is a tree as deep, which is planned by functions that call themselves.
+const MOST_OPERATORS: usize = 1000;
+
+/// Refuses a query of so many operators that planning it could overflow a thread's stack. The parser itself bounds parentheses.
+fn check_depth(sql: &str) -> Result<(), CatalogError> {
+    // What cannot be cut into words is the parser's to say.
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize();
+    let deepens = |token: &&Token| match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::UNION
+                | Keyword::EXCEPT
+                | Keyword::INTERSECT
+                | Keyword::JOIN
+                | Keyword::IS
+                | Keyword::COLLATE
+        ),
+        Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::Whitespace(_)
+        | Token::Comma
+        | Token::Period
+        | Token::SemiColon
+        | Token::LParen
+        | Token::RParen
+        | Token::Placeholder(_)
+        | Token::EOF => false,
+        _ => true,
+    };
+    let operators = tokens.map_or(0, |tokens| tokens.iter().filter(deepens).count());
+    if operators > MOST_OPERATORS {
+        return Err(CatalogError::Deep {
+            operators,
+            most: MOST_OPERATORS,
+        });
+    }
+    Ok(())
 }
 
 fn is_copy(statement: &Statement) -> bool {

@@ -1,4 +1,4 @@
-//! The table `runs`: what label and select runs did, of the JSON files below `runs/`, read when the table is.
+//! The table `runs`: what label, select and train runs did, of the JSON files below `runs/`, read when the table is.
 
 use std::sync::Arc;
 

@@ -123,6 +123,7 @@ impl Shell {
         }
         let mut lines = stdin_lines();
         let (mut text, mut count, mut failed) = (String::new(), 0, None);
+        let mut is_written = false;
         loop {
             let line = tokio::select! {
                 line = lines.recv() => line.transpose()?,
@@ -140,6 +141,14 @@ impl Shell {
                 }
                 let mut outcomes = Vec::new();
                 for statement in whole {
+                    // Two Parquet files one after the other are none that a reader understands.
+                    if self.format == Format::Parquet && std::mem::replace(&mut is_written, true) {
+                        let detail = "a Parquet file holds the rows of one query: run the others by themselves";
+                        outcomes.push(Err(Error::Command {
+                            detail: detail.into(),
+                        }));
+                        continue;
+                    }
                     outcomes.push(self.answer(&statement).await.map(|()| true));
                 }
                 outcomes
