@@ -111,20 +111,34 @@ impl Lease {
             length,
             last: entry.clone(),
         };
-        Ok(lease.put(&entry).await?.then_some(lease))
+        let entry = lease.put(entry).await?;
+        Ok(entry.map(|entry| Self {
+            last: entry,
+            ..lease
+        }))
     }
 
-    /// Creates an entry; `true` where it is the highest then. A number that is free because entries before the newest were removed is not.
-    async fn put(&self, entry: &Entry) -> Result<bool, JobError> {
+    /// Creates an entry, with the next number where this holder had created that one before an error; `None` where it is not the highest then. A number
+    /// that is free because entries before the newest were removed is not.
+    async fn put(&self, mut entry: Entry) -> Result<Option<Entry>, JobError> {
         let id = &self.job.file.id;
-        let place = place(id, entry.number);
-        let created = self.workspace.create(&place, to_json(entry)).await?;
-        if created == Created::Other {
-            return Ok(false);
+        loop {
+            let place = place(id, entry.number);
+            let created = self.workspace.create(&place, to_json(&entry)).await?;
+            if created != Created::Other {
+                break;
+            }
+            let there = self.workspace.find_json::<Entry>(&place).await?;
+            match there.filter(|there| there.holder == entry.holder) {
+                None => return Ok(None),
+                // A lease counts from now; an end that was put is the end.
+                Some(there) if there.event == entry.event && there.event != Event::Lease => break,
+                Some(_) => entry.number += 1,
+            }
         }
         let names = self.workspace.names(&journal::folder(id)).await?;
         let highest = names.iter().filter_map(|name| number_of(name)).max();
-        Ok(highest == Some(entry.number))
+        Ok((highest == Some(entry.number)).then_some(entry))
     }
 
     /// Goes on holding the job, and says how far it is; `false` where it is held no more.
@@ -137,10 +151,10 @@ impl Lease {
             progress: progress.or_else(|| self.last.progress.clone()),
             ..self.next(Event::Lease)
         };
-        if !self.put(&entry).await? {
+        let Some(entry) = self.put(entry).await? else {
             self.fence.close();
             return Ok(false);
-        }
+        };
         self.fence.extend(until);
         self.last = entry;
         if let Some(old) = self.last.number.checked_sub(KEPT).filter(|old| *old > 0) {
@@ -166,9 +180,9 @@ impl Lease {
             }
             End::Failed(failure) => entry.error = Some(failure.clone()),
         }
-        let counts = self.put(&entry).await?;
+        let counts = self.put(entry).await?;
         self.fence.close();
-        Ok(counts)
+        Ok(counts.is_some())
     }
 
     fn next(&self, event: Event) -> Entry {
@@ -301,6 +315,36 @@ mod tests {
         assert!(second.end(&End::Done(None)).await.unwrap());
         let ended = get(&w, &id).await.unwrap();
         assert_eq!((ended.state(), ended.view().attempts), (State::Done, 2));
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_was_put_before_an_error_does_not_lose_the_lease() {
+        let w = workspace().await;
+        let (job, _) = submit(&w, relabel("d", None)).await.unwrap();
+        let id = job.file.id.clone();
+        let mut lease = Lease::take(&w, job, LONG).await.unwrap().unwrap();
+        // As when the entry is created and the listing after it fails.
+        let unseen = async |lease: &Lease, event: Event, number: u32| {
+            let at = runs::now() + "?";
+            let entry = Entry {
+                number,
+                at,
+                ..lease.next(event)
+            };
+            let place = place(&id, number);
+            assert_eq!(
+                w.create(&place, to_json(&entry)).await.unwrap(),
+                Created::New
+            );
+        };
+        unseen(&lease, Event::Lease, 2).await;
+        assert!(lease.renew(None).await.unwrap());
+        assert_eq!(lease.last.number, 3);
+        assert!(lease.fence.is_open());
+        unseen(&lease, Event::Lease, 4).await;
+        unseen(&lease, Event::Done, 5).await;
+        assert!(lease.end(&End::Done(None)).await.unwrap());
+        assert_eq!(get(&w, &id).await.unwrap().state(), State::Done);
     }
 
     #[tokio::test]
