@@ -590,6 +590,37 @@ fn names_links_and_pipes_that_are_hard_to_read_are_reported_and_harm_nothing_els
 }
 
 #[test]
+fn images_of_a_folder_that_cannot_be_read_are_not_gone() {
+    let place = Place::with_teacher();
+    for (name, n) in [
+        ("a/1.jpg", 0),
+        ("b/2.jpg", 1),
+        ("b/3.jpg", 2),
+        ("b-c/4.jpg", 3),
+    ] {
+        place.put(name, &jpeg(colour(n).0, n));
+    }
+    place.label(&[]);
+    let (folder, aside) = (place.path("images/b"), place.path("aside"));
+    std::fs::rename(&folder, &aside).unwrap();
+    // What a mount that broke off looks like, to root as well.
+    std::os::unix::fs::symlink("b", &folder).unwrap();
+    std::fs::remove_file(place.path("images/b-c/4.jpg")).unwrap();
+    place.label(&[]);
+    let keys = "SELECT regexp_replace(key, '.*images/', '') AS name FROM labels ORDER BY key";
+    let names = |rows: Vec<serde_json::Value>| -> Vec<String> {
+        let name = |row: serde_json::Value| row["name"].as_str().unwrap().to_owned();
+        rows.into_iter().map(name).collect()
+    };
+    assert_eq!(names(place.sql(keys)), ["a/1.jpg", "b/2.jpg", "b/3.jpg"]);
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&aside, &folder).unwrap();
+    let summary = place.label(&[]);
+    assert_eq!(summary["labelled"], 0, "{summary}");
+    assert_eq!(place.number("SELECT count(*) FROM rejects"), 0);
+}
+
+#[test]
 fn a_folder_that_is_suddenly_empty_is_an_error_and_not_the_end_of_all_images() {
     let place = Place::with_teacher();
     fill(&place, 0, 5);
@@ -600,6 +631,46 @@ fn a_folder_that_is_suddenly_empty_is_an_error_and_not_the_end_of_all_images() {
     assert_eq!(code, 3);
     assert!(text.contains("has no images"), "{text}");
     assert_eq!(place.number("SELECT count(*) FROM labels"), 5);
+}
+
+#[test]
+fn links_in_a_tar_are_rejects_that_say_what_to_do() {
+    let place = Place::with_teacher();
+    let red = jpeg(colour(0).0, 1);
+    let mut bytes = tar(&[
+        ("./a.jpg", &red),
+        ("./b.jpg", &[]),
+        ("./c.jpg", &[]),
+        ("./d", &[]),
+    ]);
+    // Hard link, symbolic link, folder, and their checksums.
+    for (name, kind) in [("./b.jpg", b'1'), ("./c.jpg", b'2'), ("./d", b'5')] {
+        let at = bytes
+            .windows(name.len())
+            .position(|w| w == name.as_bytes())
+            .unwrap();
+        let header = &mut bytes[at..at + 512];
+        header[156] = kind;
+        header[148..156].copy_from_slice(b"        ");
+        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    place.put("x.tar", &bytes);
+    let summary = place.label(&[]);
+    assert_eq!(
+        (&summary["labelled"], &summary["rejected"]),
+        (&1.into(), &2.into())
+    );
+    for row in place.sql("SELECT reason, detail FROM rejects") {
+        assert_eq!(row["reason"], "unsupported-member");
+        assert!(
+            row["detail"]
+                .as_str()
+                .unwrap()
+                .contains("--hard-dereference"),
+            "{row}"
+        );
+    }
 }
 
 #[test]

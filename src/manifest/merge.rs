@@ -60,6 +60,7 @@ pub(super) async fn merge(
         shard: None,
     };
     let mut previous: Option<String> = None;
+    let mut unreadable: Vec<String> = Vec::new();
     while let Some(object) = listing.try_next().await? {
         if previous.as_ref() == Some(&object.path) {
             // A list of URLs may name one twice: it is one image.
@@ -72,7 +73,10 @@ pub(super) async fn merge(
         }
         previous = Some(object.path.clone());
         while known.object().is_some_and(|known| *known < object.path) {
-            next.gone(known.take().await?)?;
+            next.missing(&mut known, &unreadable).await?;
+        }
+        if object.is_unreadable() {
+            unreadable.push(format!("{}/", object.path));
         }
         if known.is(&object) {
             next.generation.unchanged += known.pass().await?;
@@ -92,7 +96,7 @@ pub(super) async fn merge(
         .into());
     }
     while known.object().is_some() {
-        next.gone(known.take().await?)?;
+        next.missing(&mut known, &unreadable).await?;
     }
     if next.generation.rows == 0 && next.generation.gone == 0 {
         return Ok(None);
@@ -120,6 +124,20 @@ impl Next {
     /// Images merged so far.
     fn seen(&self) -> u64 {
         self.generation.rows + self.generation.unchanged
+    }
+
+    /// A known object that the listing has not: it is gone, unless it lies in a folder that could not be read this time.
+    async fn missing(
+        &mut self,
+        known: &mut Known,
+        unreadable: &[String],
+    ) -> Result<(), ManifestError> {
+        let hidden = |object: &String| unreadable.iter().any(|folder| object.starts_with(folder));
+        if known.object().is_some_and(hidden) {
+            self.generation.unchanged += known.pass().await?;
+            return Ok(());
+        }
+        self.gone(known.take().await?)
     }
 
     /// The rows of an object that is new or another than before, and the tombstones of what it does not hold any more.

@@ -181,8 +181,8 @@ impl Walk {
                     }
                     continue;
                 }
-                b'0' | 0 | b'7' | b'S' => {}
-                // Folders, links, global headers.
+                b'0' | 0 | b'7' | b'S' | b'1' | b'2' => {}
+                // Folders, devices, global headers.
                 _ => {
                     long_name = None;
                     continue;
@@ -206,6 +206,9 @@ impl Walk {
                 ))
             } else if header.kind == b'S' {
                 Some(("unsupported-member", "a sparse tar member".to_owned()))
+            } else if matches!(header.kind, b'1' | b'2') {
+                let detail = "a link to another member or file: pack the image itself, with tar's --dereference --hard-dereference";
+                Some(("unsupported-member", detail.to_owned()))
             } else {
                 None
             };
