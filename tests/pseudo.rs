@@ -58,7 +58,7 @@ async fn try_open(
 ) -> Result<Arc<PseudoLabelled>, PseudoError> {
     let workspace = workspace(place).await;
     let (config, storage) = (Config::default(), StorageOptions::default());
-    let opened = PseudoLabelled::open(&workspace, name, classes, &config, &storage).await;
+    let opened = PseudoLabelled::open(&workspace, name, classes, None, &config, &storage).await;
     opened.map(Arc::new)
 }
 

@@ -183,6 +183,21 @@ fn killed_and_stopped_at_any_moment_it_ends_with_the_same_weights() {
             && whole.contains_key("metrics-00000008.parquet")
     );
     assert_eq!(differing(&whole, &parts), Vec::<String>::new());
+
+    // A damaged file whose commit is removed, as the error says, is made anew.
+    let damaged = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|e| e.unwrap().path());
+    let damaged = damaged.filter(|path| path.extension().is_some_and(|e| e == "state"));
+    let damaged = damaged.max().unwrap();
+    std::fs::write(&damaged, b"half").unwrap();
+    std::fs::remove_file(place.path("w/trainings/parts/done.json")).unwrap();
+    let (_, text) = place.fails(&train_args("parts", &config));
+    assert!(text.contains("remove that checkpoint's .json"), "{text}");
+    std::fs::remove_file(folder.join("00000040.json")).unwrap();
+    place.ok(&train_args("parts", &config));
+    let again = without_names(&left(&place, "parts"));
+    assert_eq!(differing(&parts, &again), Vec::<String>::new());
 }
 
 #[test]
@@ -253,6 +268,27 @@ fn a_selection_is_learned_from_beside_labelled_images_or_alone() {
     );
     let trained = &place.sql("SELECT * FROM trainings WHERE training = 'alone'")[0];
     assert_eq!(trained["begins_from"], "both@1");
+
+    // A run that was killed goes on, though one of the images is gone and a later listing has seen it.
+    let gone = place.sql("SELECT key FROM selections WHERE selection = 'chosen' ORDER BY key");
+    let gone = gone[0]["key"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("file://");
+    std::fs::remove_file(gone).unwrap();
+    place.ok(&["manifest", "--dataset", "d"]);
+    std::fs::remove_file(place.path("w/trainings/both/done.json")).unwrap();
+    place.ok(&train_args("both", &config));
+    place.ok(&train_args("later", &config));
+    let record = |name: &str| {
+        let file = place.path(&format!("w/trainings/{name}/training.json"));
+        let record: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let pseudo = &record["pseudo"];
+        ["generation", "images", "missing"].map(|of| pseudo[of].as_u64().unwrap())
+    };
+    let [generation, images, missing] = record("both");
+    assert_eq!(record("later"), [generation + 1, images - 1, missing + 1]);
 }
 
 #[test]

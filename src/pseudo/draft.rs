@@ -12,7 +12,6 @@ use crate::export::selection::Selected;
 use crate::export::{Copies, ExportError, Order};
 use crate::labelled::LabelledError;
 use crate::labelled::index::{self, Index};
-use crate::manifest;
 use crate::source::Names;
 use crate::workspace::Workspace;
 
@@ -37,22 +36,17 @@ struct Draft<'a> {
     hash: Xxh3,
 }
 
-/// Joins a selection of a dataset with its images' places, by the newest generation, and takes all rows.
+/// Joins a selection of a dataset with its images' places, by a generation, and takes all rows.
 pub(super) async fn draft(
     workspace: &Workspace,
     selected: &Selected,
     names: &Names,
-    dataset: &str,
+    generation: Option<u32>,
     classes: usize,
 ) -> Result<Finished, PseudoError> {
     let selection = selected.file.id.as_str();
-    let generations = manifest::generations(workspace, dataset).await;
-    let newest = generations
-        .map_err(ExportError::from)?
-        .last()
-        .map(|g| g.generation);
     let context = images::sorting_context(workspace).map_err(ExportError::from)?;
-    let Some((hashes, places)) = selected.of_dataset(workspace, &context, newest).await? else {
+    let Some((hashes, places)) = selected.of_dataset(workspace, &context, generation).await? else {
         return Err(PseudoError::Foreign {
             selection: selection.to_owned(),
         });

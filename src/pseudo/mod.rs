@@ -32,6 +32,7 @@ use crate::label::progress::Timings;
 use crate::labelled::LabelledError;
 use crate::labelled::index::Index;
 use crate::labelled::shuffled::{Indexed, shuffled};
+use crate::manifest;
 use crate::source::{Names, Source};
 use crate::store::StorageOptions;
 use crate::workspace::Workspace;
@@ -60,11 +61,12 @@ pub struct PseudoLabelled {
     notes: Notes,
     classes: Vec<String>,
     missing: u64,
+    generation: Option<u32>,
     fingerprint: String,
 }
 
 impl PseudoLabelled {
-    /// Joins the rows of a selection with where their images are, by the newest generation of the dataset's manifest. `classes` is how
+    /// Joins the rows of a selection with where their images are, by one generation of the dataset's manifest, or by the newest. `classes` is how
     /// many the student has; `config` says what bounds the reading of an image.
     ///
     /// # Errors
@@ -73,6 +75,7 @@ impl PseudoLabelled {
         workspace: &Workspace,
         selection: &str,
         classes: usize,
+        generation: Option<u32>,
         config: &Config,
         storage: &StorageOptions,
     ) -> Result<Self, PseudoError> {
@@ -94,7 +97,10 @@ impl PseudoLabelled {
         let timeout = Duration::from_secs_f64(config.label.read_timeout_s);
         let source = source.with_limits(config.decode.max_bytes, timeout);
         let names = source.names();
-        let drafted = draft::draft(workspace, &selected, &names, &dataset.name, classes).await?;
+        let generations = manifest::generations(workspace, &dataset.name).await;
+        let generations = generations.map_err(ExportError::from)?;
+        let generation = generation.or_else(|| generations.last().map(|g| g.generation));
+        let drafted = draft::draft(workspace, &selected, &names, generation, classes).await?;
         Ok(Self {
             source: Arc::new(source),
             names,
@@ -102,8 +108,14 @@ impl PseudoLabelled {
             notes: drafted.notes,
             classes: selected.names,
             missing: drafted.missing,
+            generation,
             fingerprint: drafted.fingerprint,
         })
+    }
+
+    /// The generation of the manifest by which images were found.
+    pub fn generation(&self) -> Option<u32> {
+        self.generation
     }
 
     /// How many rows an epoch has: images with their copies.

@@ -118,12 +118,16 @@ pub(super) async fn commit(
     let put = async |suffix: &str, bytes: Bytes| {
         let file = FileRecord::new(&stem, suffix, &bytes);
         let at = format!("{place}/{}", file.name);
-        match workspace.create(&at, bytes).await? {
-            Created::New | Created::Same => Ok(file),
-            Created::Other => Err(TrainError::Damaged {
-                url: workspace.url(&at),
-            }),
+        if workspace.create(&at, bytes.clone()).await? == Created::Other {
+            // Its name says what it holds: what holds something else is damaged, and is made anew.
+            workspace.remove(&at).await?;
+            if workspace.create(&at, bytes).await? == Created::Other {
+                return Err(TrainError::Damaged {
+                    url: workspace.url(&at),
+                });
+            }
         }
+        Ok(file)
     };
     let checkpoint = Checkpoint {
         step: state.step,

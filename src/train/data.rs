@@ -29,13 +29,16 @@ impl Data {
         train: &TrainConfig,
         student: &StudentRecord,
         begins_from: Option<&Teacher>,
+        generation: Option<u32>,
         storage: &StorageOptions,
     ) -> Result<Self, TrainError> {
         let classes = student.config.classes;
         let pseudo = match &train.selection {
             None => None,
             Some(selection) => {
-                let open = PseudoLabelled::open(workspace, selection, classes, config, storage);
+                let open = PseudoLabelled::open(
+                    workspace, selection, classes, generation, config, storage,
+                );
                 Some(Arc::new(open.await?))
             }
         };

@@ -115,7 +115,7 @@ impl TrainError {
             }
             Self::Taken { .. } => Some("give this training another name, or the old settings to go on with the old one".into()),
             Self::Diverged { .. } => Some("begin anew under another name with a lower learning rate, a warm-up, or `clip_norm` in [student]".into()),
-            Self::Damaged { .. } => Some("remove that checkpoint's .json; the same command then goes on from the one before".into()),
+            Self::Damaged { .. } => Some("remove that checkpoint's .json; the same command then goes on from the one before, and makes the damaged file anew".into()),
             Self::Ended { .. } | Self::Metrics(_) | Self::Worker(_) => None,
             Self::Config(e) => e.hint(),
             Self::Labelled(e) => e.hint(),

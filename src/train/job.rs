@@ -98,12 +98,15 @@ impl TrainJob {
             Some(name) => Some(teacher::get(workspace, &name.parse()?).await?),
             None => None,
         };
+        let begun = TrainingRecord::begun(workspace, &self.name).await?;
+        let generation = begun.and_then(|begun| begun.pseudo?.generation);
         let data = Data::open(
             workspace,
             &self.config,
             train,
             &student,
             begins_from.as_ref(),
+            generation,
             &self.storage,
         )
         .await?;
@@ -204,6 +207,7 @@ impl TrainJob {
                 selection: train.selection.clone().unwrap_or_default(),
                 images: pseudo.images(),
                 rows: pseudo.rows(),
+                generation: pseudo.generation(),
                 missing: pseudo.missing(),
                 fingerprint: pseudo.fingerprint().to_owned(),
             }),

@@ -58,6 +58,9 @@ pub struct PseudoRecord {
     pub images: u64,
     /// How many with their copies.
     pub rows: u64,
+    /// The generation of the dataset's manifest by which they were found: a run that goes on later finds the same ones.
+    #[serde(default)]
+    pub generation: Option<u32>,
     /// Images of the selection that were gone when the training began.
     pub missing: u64,
     /// A hash of what is learned of them ([`crate::pseudo::PseudoLabelled::fingerprint`]).
@@ -100,6 +103,15 @@ impl Done {
 }
 
 impl TrainingRecord {
+    /// The training of this name, where it was begun.
+    pub(super) async fn begun(
+        workspace: &Workspace,
+        name: &str,
+    ) -> Result<Option<Self>, WorkspaceError> {
+        let at = format!("{}/training.json", folder(name));
+        workspace.find_json(&at).await
+    }
+
     /// Commits the training, or finds that it is there already.
     ///
     /// # Errors
