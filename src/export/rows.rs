@@ -62,10 +62,10 @@ pub(crate) async fn rows(
     };
     let merged = merged(context, sides).await?;
     let batches = sorted_by(context.read_table(merged)?, &order).await?;
-    let mut number = 0;
+    let (mut number, mut classes) = (0, classes);
     Ok(batches
         .map_err(ExportError::from)
-        .and_then(move |batch| future::ready(of_batch(&batch, classes, &mut number)))
+        .and_then(move |batch| future::ready(of_batch(&batch, &mut classes, &mut number)))
         .map_ok(|rows| stream::iter(rows.into_iter().map(Ok)))
         .try_flatten()
         .boxed())
@@ -114,7 +114,7 @@ impl Row {
 /// The rows of a sorted batch.
 fn of_batch(
     batch: &RecordBatch,
-    classes: Option<usize>,
+    classes: &mut Option<usize>,
     number: &mut u64,
 ) -> Result<Vec<Row>, ExportError> {
     let images = manifest::rows(batch)?;
@@ -132,15 +132,15 @@ fn of_batch(
         key: key.to_owned(),
         problem,
     };
-    let soft = match batch.column_by_name("probs") {
+    let mut soft = match batch.column_by_name("probs") {
         None => None,
         Some(probs) => {
             let key = images.first().map_or("", |i| i.key.as_str());
-            Some(SoftLabels::of(probs, classes).map_err(|problem| bad(key, problem))?)
+            Some(SoftLabels::of(probs, *classes).map_err(|problem| bad(key, problem))?)
         }
     };
     let rows = images.into_iter().enumerate().map(|(i, image)| {
-        let probs = match &soft {
+        let probs = match &mut soft {
             None => None,
             Some(soft) => Some(soft.get(i).map_err(|problem| bad(&image.key, problem))?),
         };
@@ -161,5 +161,7 @@ fn of_batch(
             image,
         })
     });
-    rows.collect()
+    let rows = rows.collect();
+    *classes = soft.and_then(|soft| soft.classes).or(*classes);
+    rows
 }

@@ -15,8 +15,8 @@ use crate::schema::{Encoding, probs_item};
 pub(super) struct SoftLabels {
     lists: ListArray,
     top_k: bool,
-    /// C, where it is known.
-    classes: Option<usize>,
+    /// C, where it is known: at the latest after the first row.
+    pub(super) classes: Option<usize>,
 }
 
 impl SoftLabels {
@@ -47,7 +47,7 @@ impl SoftLabels {
     }
 
     /// The distribution of a row.
-    pub(super) fn get(&self, row: usize) -> Result<Vec<f32>, String> {
+    pub(super) fn get(&mut self, row: usize) -> Result<Vec<f32>, String> {
         if self.lists.is_null(row) {
             return Err("it is null".into());
         }
@@ -75,6 +75,7 @@ impl SoftLabels {
                 dense.len()
             ));
         }
+        self.classes = Some(dense.len());
         normalised(dense)
     }
 }
@@ -156,6 +157,15 @@ mod tests {
         assert_eq!(error.unwrap_err(), "it has 2 numbers for 3 classes");
         let texts: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["0.5"]));
         assert!(SoftLabels::of(&texts, None).is_err());
+        // Without a teacher the first label says how many classes there are.
+        let mut lists = arrow::array::ListBuilder::new(arrow::array::Float32Builder::new());
+        for label in [vec![0.2, 0.8], vec![1.0]] {
+            lists.append_value(label.into_iter().map(Some));
+        }
+        let lists: ArrayRef = Arc::new(lists.finish());
+        let mut soft = SoftLabels::of(&lists, None).unwrap();
+        soft.get(0).unwrap();
+        assert_eq!(soft.get(1).unwrap_err(), "it has 1 numbers for 2 classes");
     }
 
     proptest! {
