@@ -6,7 +6,7 @@
 //! `--storage-option key=value`, which wins.
 
 use std::collections::BTreeMap;
-use std::path::Path as FsPath;
+use std::path::{Component, Path as FsPath, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +113,7 @@ pub fn parse_url(text: &str) -> Result<Url, StoreError> {
         return Err(bad("it is empty".into()));
     }
     if !text.contains("://") {
-        let absolute = std::path::absolute(FsPath::new(text)).map_err(|e| bad(e.to_string()))?;
+        let absolute = absolute(FsPath::new(text)).map_err(|e| bad(e.to_string()))?;
         return Url::from_file_path(&absolute)
             .map_err(|()| bad("the path cannot be written as a URL".into()));
     }
@@ -124,11 +124,31 @@ pub fn parse_url(text: &str) -> Result<Url, StoreError> {
                 "a file URL has three slashes before the path: file:///data/images".into(),
             ));
         }
-        let absolute = std::path::absolute(FsPath::new(path)).map_err(|e| bad(e.to_string()))?;
+        let absolute = absolute(FsPath::new(path)).map_err(|e| bad(e.to_string()))?;
         return Url::from_file_path(absolute)
             .map_err(|()| bad("the path cannot be written as a URL".into()));
     }
     Url::parse(text).map_err(|e| bad(e.to_string()))
+}
+
+/// A path from the root. `..` is followed as the system follows it, through links; below a folder that is not there yet it is taken as it is spelled.
+fn absolute(path: &FsPath) -> std::io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    let mut followed = PathBuf::new();
+    for component in absolute.components() {
+        if component == Component::ParentDir {
+            followed = followed.canonicalize().unwrap_or(followed);
+            followed.pop();
+        } else {
+            followed.push(component);
+        }
+    }
+    // `components` drops what may tell a folder: a slash at the end.
+    let is_folder = absolute.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if is_folder && followed.parent().is_some() {
+        followed.push("");
+    }
+    Ok(followed)
 }
 
 /// Opens the store that a URL or path names.
@@ -410,6 +430,36 @@ mod tests {
         let by_url = open("file:///data/a b#1", &options).unwrap();
         assert_eq!(by_path.url(), by_url.url());
         assert_eq!(by_path.url(), "file:///data/a b#1");
+    }
+
+    #[test]
+    fn two_dots_are_followed_through_links_and_beyond_what_is_there() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::os::unix::fs::symlink(root.join("a/b"), root.join("link")).unwrap();
+        let url = |tail: &str| {
+            let path = format!("{}/{tail}", root.display());
+            let opened = open(&path, &StorageOptions::default()).unwrap();
+            let url = open(&format!("file://{path}"), &StorageOptions::default()).unwrap();
+            assert_eq!(opened.url(), url.url());
+            opened
+                .url()
+                .replace(&format!("file://{}", root.display()), "")
+        };
+        for (typed, meant) in [
+            ("a/../w", "/w"),
+            ("a/b/../../x#1", "/x#1"),
+            ("link/../w", "/a/w"),
+            ("new/../w", "/w"),
+            ("a/*/../x", "/a/x"),
+        ] {
+            assert_eq!(url(typed), meant, "{typed}");
+        }
+        assert_eq!(
+            open("/../x", &StorageOptions::default()).unwrap().url(),
+            "file:///x"
+        );
     }
 
     #[test]
