@@ -6,7 +6,7 @@ use image::ImageFormat;
 
 use crate::support::onnx::Model;
 use crate::support::{
-    CLASSES, Place, colour, differing, jpeg, label_args, parquet_with_images, png, tar,
+    CLASSES, Place, colour, differing, jpeg, label_args, parquet_with_images, png, python, tar,
 };
 
 fn fill(place: &Place, from: u32, to: u32) {
@@ -671,6 +671,82 @@ fn links_in_a_tar_are_rejects_that_say_what_to_do() {
             "{row}"
         );
     }
+}
+
+#[test]
+fn another_teacher_labels_each_image_as_it_is_now_and_no_other() {
+    let place = Place::with_teacher();
+    place.add_swapped("other");
+    let fill = |round: u32| {
+        for n in 0..6 {
+            // The first two never change.
+            let salt = if n < 2 { 0 } else { round };
+            place.put(&format!("{n}.jpg"), &jpeg(colour(n).0, 10 * salt + n));
+        }
+        place.ok(&["manifest", "--dataset", "d", "--source", &place.images()]);
+    };
+    (0..3).for_each(fill);
+    std::fs::remove_file(place.path("images/5.jpg")).unwrap();
+    let label = |teacher: &str| -> serde_json::Value {
+        let args = ["label", "--dataset", "d", "--teacher", teacher, "--json"];
+        serde_json::from_str(&place.ok(&args)).unwrap()
+    };
+    let summary = label("tiny");
+    assert_eq!(
+        (&summary["images"], &summary["labelled"]),
+        (&5.into(), &5.into())
+    );
+    assert_eq!(label("tiny")["images"], 0);
+    // What a selection has taken of it is left out as well.
+    let labels = |teacher: &str| -> i64 {
+        let query = format!("SELECT count(*) FROM labels WHERE teacher = '{teacher}@1'");
+        place.number(&query)
+    };
+    place.ok(&[
+        "select",
+        "--dataset",
+        "d",
+        "--teacher",
+        "tiny",
+        "--name",
+        "s",
+        "--threshold",
+        "0.1",
+        "--per-class",
+        "1",
+    ]);
+    let chosen = place.number("SELECT count(*) FROM selections");
+    place.ok(&[
+        "label",
+        "--dataset",
+        "d",
+        "--teacher",
+        "other",
+        "--selection",
+        "s",
+    ]);
+    assert_eq!(labels("other"), chosen);
+    assert_eq!(label("other")["images"], 5 - chosen);
+    assert_eq!((labels("tiny"), labels("other")), (5, 5));
+    // Any engine sees each label once.
+    let rows = python(
+        "import sys, duckdb; print(duckdb.sql(f\"select count(*), count(distinct key) from read_parquet('{sys.argv[1]}') where reason is null\").fetchall())",
+        &[&place
+            .path("w/labels/dataset=d/teacher=other@1/*.parquet")
+            .display()
+            .to_string()],
+    );
+    assert_eq!(rows.trim(), "[(5, 5)]");
+    // And nothing is stale, though whole shards have no label.
+    place.ok(&["promote", "other@1"]);
+    let planned = place.ok(&["relabel", "--dataset", "d", "--dry-run", "--json"]);
+    let planned: serde_json::Value = serde_json::from_str(&planned).unwrap();
+    let stale = &planned["datasets"][0]["stale"];
+    assert_eq!(
+        (&stale["images"], &stale["shards"]),
+        (&0.into(), &0.into()),
+        "{planned}"
+    );
 }
 
 #[test]

@@ -371,7 +371,7 @@ fn a_tar_a_parquet_file_and_a_list_of_urls_are_read_over_http() {
     let server = S3::public(&site);
     let at = &server.endpoint;
     let list = format!(
-        "# photos\n{at}/www/some%20folder/c.jpg\n\n{at}/www/d.jpg\n{at}/www/d.jpg?version=2\n{at}/www/missing.jpg\nftp://host/e.jpg\n"
+        "\u{feff}# photos\n{at}/www/some%20folder/c.jpg\n\n{at}/www/d.jpg\n{at}/www/d.jpg?version=2\n{at}/www/missing.jpg\nftp://host/e.jpg\n"
     );
     std::fs::write(site.join("www/list.txt"), list).unwrap();
     let label = |dataset: &str, name: &str| -> serde_json::Value {

@@ -186,10 +186,7 @@ fn statements_of_standard_input_are_answered_in_turn_and_errors_stay_in_their_pl
     // A reader takes the columns from the first rows.
     let (code, out, _) = run("\\format json\nSELECT 1 AS a, NULL AS b;\n");
     assert_eq!((code, out.as_str()), (Some(0), "{\"a\":1,\"b\":null}\n"));
-    let (code, _, said) = run_as(
-        &["--format", "parquet"],
-        "SELECT 1 AS a; SELECT 2 AS a;\n",
-    );
+    let (code, _, said) = run_as(&["--format", "parquet"], "SELECT 1 AS a; SELECT 2 AS a;\n");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("the rows of one query"), "{said}");
     let (code, out, _) = run("\\d rejects\n\\df\n\\?\n\\d\n");

@@ -138,15 +138,17 @@ impl Planner<'_> {
         Ok(plans)
     }
 
-    /// The rows that earlier selections have left of the generations after `reach`; `None` for all of them.
+    /// The rows of the generations after `reach` that earlier selections have left, and no later generation has made void; `None` for all of them.
     async fn rest(&self, plans: &[Plan], number: u32, reach: u32) -> Result<Option<String>, Error> {
         // A plan that knows no later generation has no row of one.
         let concerned = |p: &&Plan| p.generation > reach;
         let context = self.context()?;
-        let Some(taken) = self.taken(&context, plans.iter().filter(concerned))? else {
-            return Ok(None);
-        };
+        let taken = self.taken(&context, plans.iter().filter(concerned))?;
         let later = self.generations.iter().filter(|g| g.generation > reach);
+        let is_void = |g: &Generation| g.changed + g.gone > 0;
+        if taken.is_none() && !later.clone().skip(1).any(is_void) {
+            return Ok(None);
+        }
         let history = self.history(&context, later)?;
         let (file, hash) = manifest::rest(history, taken).await?;
         Ok(Some(self.upload(number, &hash, &file).await?))

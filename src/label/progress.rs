@@ -105,7 +105,7 @@ pub struct Summary {
     pub selection: Option<OfSelection>,
     /// Where the model ran.
     pub device: String,
-    /// Images that this run had to do: rows of all generations of the manifest whose objects were not there.
+    /// Images of the manifest's newest state that this run had to do.
     pub images: u64,
     /// Of these, labelled.
     pub labelled: u64,

@@ -163,6 +163,29 @@ impl Search<'_> {
         })
     }
 
+    /// How many objects and images of the plans for everything are still to be made.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn open(
+        &self,
+        generations: &[Generation],
+        plans: &[Plan],
+    ) -> Result<(u64, u64), Error> {
+        let objects = Objects::not(committed(self.workspace, self.dataset, self.teacher).await?);
+        let (mut open, mut images) = (HashSet::new(), 0);
+        for (i, plan) in plans.iter().enumerate().filter(|(_, p)| p.is_for(None)) {
+            for rows in self.rows(generations, &plans[..i], plan, &objects)? {
+                let see = |object| {
+                    images += 1;
+                    open.insert(object);
+                };
+                each_open(&objects, rows, see).await?;
+            }
+        }
+        Ok((open.len() as u64, images))
+    }
+
     /// The rows that a plan takes, a frame a file, each from its first object on that is not there; none of files that are done.
     fn rows(
         &self,

@@ -11,6 +11,7 @@ mod resolve;
 mod rows;
 mod sort;
 mod subset;
+mod superseded;
 
 use std::collections::BTreeMap;
 

@@ -23,6 +23,7 @@ use super::ManifestError;
 use super::marks::{self, sift};
 use super::resolve::{KEY, ROW, Resolver, TAKEN};
 use super::sort::{context, once};
+use super::superseded::superseded;
 
 /// How many keys are named of those that have no label to come.
 const EXAMPLES: usize = 10;
@@ -128,19 +129,22 @@ pub(crate) async fn choose(
     Ok((file, hash, found))
 }
 
-/// The rows of generations that selections' plans have not taken. `taken` are the rows of these, as [`plan_schema`] has them.
+/// The rows of generations that selections' plans have not taken, less those whose image has a later one. `taken` are the rows of these plans, as
+/// [`plan_schema`] has them.
 ///
 /// # Errors
 /// [`ManifestError`].
 pub(crate) async fn rest(
     history: Vec<DataFrame>,
-    taken: DataFrame,
+    taken: Option<DataFrame>,
 ) -> Result<(NamedTempFile, String), ManifestError> {
-    let marks = taken
-        .select(["shard", "row", "plan", "part"].map(col))?
-        .sort(by_place())?
-        .execute_stream()
-        .await?;
+    let mut marks = superseded(&history).await?;
+    if let Some(taken) = taken {
+        // It comes first: its context is the one with the workspace's store.
+        let taken = taken.select(["shard", "row", "plan", "part"].map(col))?;
+        marks = taken.union(marks)?;
+    }
+    let marks = marks.sort(by_place())?.execute_stream().await?;
     sift(history, marks, |mark, _| match mark {
         None => Some((0, None)),
         Some(_) => None,
@@ -373,16 +377,20 @@ mod tests {
                 prop_assert!(members.len() <= 4 && members.iter().collect::<BTreeSet<_>>().len() == 1);
             }
 
-            // What is left for a plan for everything: all rows but those.
+            // What is left for a plan for everything: the newest row of each key that is there, but for those.
             let taken: BTreeSet<(u32, u32)> = before.iter().filter_map(|r| r.1).collect();
             let mut planned = generation(0, &before).columns().to_vec();
             planned.push(Arc::new(UInt32Array::from(vec![2; before.len()])));
             planned.push(Arc::new(UInt32Array::from(vec![7; before.len()])));
             let planned = frame(RecordBatch::try_new(plan_schema(), planned).unwrap());
-            let (file, _) = runtime.block_on(rest(frames, planned)).unwrap();
-            let left: Vec<(u32, u32)> = read(&file).into_iter().map(|r| r.1).collect();
-            let all = history.iter().flatten().filter_map(|r| r.1);
-            prop_assert_eq!(left, all.filter(|p| !taken.contains(p)).collect::<Vec<_>>());
+            for taken in [Some((planned, taken)), None] {
+                let (planned, taken) = taken.unzip();
+                let (file, _) = runtime.block_on(rest(frames.clone(), planned)).unwrap();
+                let left: Vec<(u32, u32)> = read(&file).into_iter().map(|r| r.1).collect();
+                let all: BTreeSet<_> = newest.values().filter_map(|(_, place)| *place).collect();
+                let taken = taken.unwrap_or_default();
+                prop_assert_eq!(left, all.difference(&taken).copied().collect::<Vec<_>>());
+            }
         }
     }
 }

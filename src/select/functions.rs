@@ -128,7 +128,11 @@ impl Chosen {
 
 /// `is_chosen(class, confidence, key)`, `is_best(class, confidence, key)`, `rank_in_class(class, confidence)`, `copies(class, key)`.
 pub(super) fn of_chosen(chosen: &Arc<Chosen>) -> [ScalarUDF; 4] {
-    let no_key = || DataFusionError::Execution("a label has no key".into());
+    let no_key = || {
+        DataFusionError::Execution(
+            "a label has no key: leave rows whose `key` is null out of the labels".into(),
+        )
+    };
     let of = |name, answer: fn(&Chosen, i64, f32, (&Texts<'_>, usize)) -> bool| {
         let chosen = Arc::clone(chosen);
         function(name, 3, DataType::Boolean, move |args| {

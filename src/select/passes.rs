@@ -106,7 +106,12 @@ impl Run<'_> {
             let keys = Texts::of(batch.column(0))?;
             let (classes, confidences) = (classes(batch.column(1))?, confidences(batch.column(2))?);
             for i in 0..batch.num_rows() {
-                let no_key = || DataFusionError::Execution("a label has no key".into());
+                let no_key = || {
+                    DataFusionError::Execution(
+                        "a label has no key: leave rows whose `key` is null out of the labels"
+                            .into(),
+                    )
+                };
                 let key = keys.get(i).ok_or_else(no_key)?;
                 order.push(classes.value(i), confidences.value(i), key);
             }

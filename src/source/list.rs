@@ -372,7 +372,8 @@ impl Lines {
     async fn next(&mut self) -> Result<Option<Listed>, SourceError> {
         while let Some(line) = self.line().await? {
             self.number += 1;
-            let line = line.trim();
+            // A byte order mark is how some editors begin a text.
+            let line = line.trim_start_matches('\u{feff}').trim();
             if !line.is_empty() && !line.starts_with('#') {
                 return self.listed(line).map(Some);
             }
