@@ -341,6 +341,7 @@ fn select_code(error: &SelectError) -> u8 {
     match error {
         SelectError::Config(_)
         | SelectError::Taken { .. }
+        | SelectError::NotExplained { .. }
         | SelectError::BadLabels { .. }
         | SelectError::NotDistinct { .. }
         | SelectError::Repeated { .. }
@@ -390,6 +391,7 @@ fn export_code(error: &ExportError) -> u8 {
         | ExportError::SoftLabel { .. } => 2,
         ExportError::Nothing { .. } => 3,
         ExportError::OtherShard { .. }
+        | ExportError::Recut { .. }
         | ExportError::Unreachable { .. }
         | ExportError::Encode { .. }
         | ExportError::Worker => 1,

@@ -581,6 +581,57 @@ fn labels_of_another_system_are_exported_where_their_keys_say_where_images_are()
 }
 
 #[test]
+fn an_interrupted_export_whose_shards_would_be_cut_anew_loses_no_row_in_silence() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let rows: Vec<(String, Option<Vec<u8>>)> = (0..8)
+        .map(|n| {
+            // What follows the end of an image is nobody's business.
+            let mut bytes = jpeg(colour(n).0, n);
+            bytes.resize(300_000, 0);
+            place.put(&format!("{n}.jpg"), &bytes);
+            (format!("{}/{n}.jpg", place.images()), Some(bytes))
+        })
+        .collect();
+    foreign(&place, &rows);
+    select_foreign(&place, "s");
+    let more = ["--shard-mib", "1", "--order", "source"];
+    let json = export(&place, "parquet", "out", &more);
+    assert_eq!(
+        (
+            &json["totals"]["rows"],
+            json["shards"].as_array().unwrap().len()
+        ),
+        (&8.into(), 3)
+    );
+    // As a run that was killed after its first shard.
+    for name in ["export.json", "_shards/000001.json", "_shards/000002.json"] {
+        std::fs::remove_file(place.path("out").join(name)).unwrap();
+    }
+    let again = export(&place, "parquet", "out", &more);
+    assert_eq!(again, json);
+    for name in ["export.json", "_shards/000001.json", "_shards/000002.json"] {
+        std::fs::remove_file(place.path("out").join(name)).unwrap();
+    }
+    std::fs::write(
+        place.path("images/1.jpg"),
+        &rows[1].1.as_ref().unwrap()[..20_000],
+    )
+    .unwrap();
+    let out = place.path("out").display().to_string();
+    let (code, text) = place.fails(&[&args("s", "parquet", &out)[..], &more].concat());
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.contains("_shards/000000.json` is of a shard with other rows"),
+        "{text}"
+    );
+    assert!(
+        text.contains("hint: delete what the export has written"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_materialized_selection_repeats_its_rows_and_exports_as_the_other_one_does() {
     let place = selected(&[]);
     let json = select(&place, "m", &["--materialize"]);

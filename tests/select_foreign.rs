@@ -265,6 +265,20 @@ fn rows_of_the_best_that_a_sample_left_out_are_listed_as_such() {
         f.place.path("w/selections/s/left_out-*.parquet").display()
     );
     assert_eq!(json["left_out"]["sampled-out"], 75, "{json}");
+    f.select("plain", &labels, &["--per-class", "50"]);
+    let again = [
+        "select",
+        "--name",
+        "plain",
+        "--labels",
+        &labels,
+        "--per-class",
+        "50",
+        "--explain",
+    ];
+    let (code, text) = f.place.fails(&again);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("was made without --explain"), "{text}");
     assert_eq!(
         python(&query, &[]).trim(),
         "[('beyond-k', 150), ('sampled-out', 75)]"

@@ -87,6 +87,9 @@ pub(super) struct ShardReport {
     /// None where all of its images are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) shard: Option<ShardRecord>,
+    /// The numbers of the first row that it was cut from, and of the one after the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cut: Option<[u64; 2]>,
     /// Bytes of its images.
     pub(super) image_bytes: u64,
     /// Rows whose image had no hash to be held against.

@@ -135,6 +135,14 @@ pub enum ExportError {
         /// The shard.
         url: String,
     },
+    /// A shard that was written before is cut from other rows than it would be now.
+    #[error(
+        "images changed while the export was interrupted: `{url}` is of a shard with other rows"
+    )]
+    Recut {
+        /// The shard's record.
+        url: String,
+    },
     /// The place lies within the dataset's source.
     #[error("`{out}` lies in the source of dataset `{dataset}`, `{source_url}`")]
     InsideSource {
@@ -228,6 +236,7 @@ impl ExportError {
             Self::OtherShard { .. } => Some(
                 "it is another program's, or images changed while the export was interrupted: delete it, or give another --out".into(),
             ),
+            Self::Recut { .. } => Some("delete what the export has written, or give another --out".into()),
             Self::InsideSource { .. } => Some(
                 "give an --out elsewhere: the exported images would be listed as the dataset's own".into(),
             ),

@@ -41,13 +41,23 @@ impl Shards<'_> {
     ) -> Result<ShardReport, ExportError> {
         let rows = rows?;
         let record = format!("_shards/{number:06}.json");
+        let ends = rows.first().zip(rows.last());
+        let cut = ends.map(|(first, last)| [first.number, last.number + 1]);
         if self.done.contains(&number) {
+            let there: ShardReport = self.out.read_json(&record).await?;
+            // Shards are cut by sizes; where no manifest has these they are asked for anew, and rows would be lost between two cuts.
+            if there.cut.is_some() && there.cut != cut {
+                return Err(ExportError::Recut {
+                    url: self.out.url(&record),
+                });
+            }
             self.progress.pass(rows.len() as u64);
-            return Ok(self.out.read_json(&record).await?);
+            return Ok(there);
         }
         let read = self.images.read(rows).await?;
         let mut report = ShardReport {
             shard: None,
+            cut,
             image_bytes: read.samples.iter().map(|s| s.bytes.len() as u64).sum(),
             unchecked: read
                 .samples

@@ -146,6 +146,15 @@ impl SelectJob {
         if old.sha256 != new.sha256 {
             return Err(taken(&self.id, "state of the labels: there are new ones"));
         }
+        if self.explain && !there.left_out.is_empty() {
+            let names = workspace.names(&folder(&self.id)).await?;
+            let listed = |name: &String| name.starts_with(write::LEFT_OUT);
+            if !names.iter().any(listed) {
+                return Err(SelectError::NotExplained {
+                    id: self.id.clone(),
+                });
+            }
+        }
         Ok(Some(there))
     }
 }

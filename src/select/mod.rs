@@ -247,6 +247,12 @@ pub enum SelectError {
         /// What differs.
         what: String,
     },
+    /// The rows that are left out are asked for of a selection that did not list them.
+    #[error("selection `{id}` was made without --explain")]
+    NotExplained {
+        /// The selection.
+        id: String,
+    },
     /// Nothing was chosen.
     #[error("no label is left of {rows}: {left_out}")]
     Empty {
@@ -332,7 +338,7 @@ impl SelectError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Taken { .. } => Some("give another --name: a selection is never changed".into()),
+            Self::Taken { .. } | Self::NotExplained { .. } => Some("give another --name: a selection is never changed".into()),
             Self::Empty { .. } => Some("lower the threshold, or look at the labels with `understudy sql`".into()),
             Self::NoLabels { .. } => Some("label first with `understudy label`, or name Parquet files with --labels".into()),
             Self::BadLabels { .. } => Some("labels need `key` (text), `class` (any integer) and `confidence` (a number); `probs` (a list of numbers), `sha256` (32 bytes, not text) and `phash` (a 64-bit integer) may be there".into()),
