@@ -53,6 +53,7 @@ pub use self::error::CatalogError;
 pub use self::labels::labels_of;
 pub use self::manifests::generation;
 pub use self::plans::{as_planned, plan_rows, selection_keys, whole_generation};
+pub(crate) use self::query::reads;
 pub use self::query::{DEFAULT_ROWS, Limits, execute, query};
 pub use self::rows::rows;
 pub use self::session::{

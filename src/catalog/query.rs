@@ -56,11 +56,7 @@ pub async fn query(context: &SessionContext, sql: &str) -> Result<DataFrame, Cat
         });
     }
     let plan = state.statement_to_plan(statement).await.map_err(failed)?;
-    let reads = SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false);
-    reads
+    reads()
         .verify_plan(&plan)
         .map_err(|e| CatalogError::Refused {
             detail: match e {
@@ -69,6 +65,14 @@ pub async fn query(context: &SessionContext, sql: &str) -> Result<DataFrame, Cat
             },
         })?;
     context.execute_logical_plan(plan).await.map_err(failed)
+}
+
+/// What a query of a person may do: read.
+pub(crate) fn reads() -> SQLOptions {
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
 }
 
 /// The most operators of a query: a chain of them is a tree as deep, which is planned by functions that call themselves.

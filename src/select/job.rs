@@ -7,7 +7,7 @@ use std::time::Instant;
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{col, lit};
-use datafusion::prelude::{SQLOptions, SessionContext};
+use datafusion::prelude::SessionContext;
 use object_store::ObjectStoreExt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -370,11 +370,7 @@ impl Run<'_> {
         parameters.extend(more);
         parameters.retain(|(name, _)| text.contains(&format!("${name}")));
         // The context writes parts of a selection: what a user's own query may not do is said here.
-        let reads = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
-        let frame = self.context.sql_with_options(text, reads).await;
+        let frame = self.context.sql_with_options(text, catalog::reads()).await;
         let mut frame = frame.map_err(failed(file))?;
         if !parameters.is_empty() {
             frame = frame.with_param_values(parameters).map_err(failed(file))?;

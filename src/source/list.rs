@@ -258,10 +258,12 @@ pub(super) fn local(
             let _ = sender.blocking_send(Err(error));
             return;
         }
+        let below = spelled(&root);
+        let below = below.trim_matches('/');
         for found in walkdir::WalkDir::new(&root).follow_links(true) {
             let listed = match found {
                 Ok(entry) if entry.file_type().is_dir() => continue,
-                Ok(entry) => local_file(entry.path(), &root, &config),
+                Ok(entry) => local_file(entry.path(), below, &config),
                 // One folder or link that cannot be followed: a reject of its own, beside all that can be read.
                 Err(e) => {
                     let why = e
@@ -308,7 +310,7 @@ fn spelled(path: &FsPath) -> String {
     })
 }
 
-fn local_file(path: &FsPath, root: &FsPath, config: &SourceConfig) -> Listed {
+fn local_file(path: &FsPath, root: &str, config: &SourceConfig) -> Listed {
     let Some(name) = path.to_str() else {
         let detail = "the file's name is not UTF-8: rename it".to_owned();
         return Listed::Object(unreadable(path, "unreadable-name", detail));
@@ -324,7 +326,7 @@ fn local_file(path: &FsPath, root: &FsPath, config: &SourceConfig) -> Listed {
     }
     classify(
         name.trim_start_matches('/'),
-        spelled(root).trim_matches('/'),
+        root,
         Some(meta.len()),
         Some(&local_etag(&meta)),
         config,
