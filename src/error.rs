@@ -1,5 +1,7 @@
 //! The crate's error: one variant a stage, and what each means for the process.
 
+use std::any::Any;
+
 use crate::catalog::CatalogError;
 use crate::child::ChildError;
 use crate::config::ConfigError;
@@ -130,6 +132,12 @@ pub enum Error {
         /// The exit code of the first that failed.
         code: u8,
     },
+    /// A panic.
+    #[error("it broke off: {detail}")]
+    BrokeOff {
+        /// What it said.
+        detail: String,
+    },
     /// Ctrl-C.
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
@@ -137,6 +145,9 @@ pub enum Error {
 
 /// The exit code of what Ctrl-C ended, or whoever may say so: a shell's for SIGINT. The same command goes on from there.
 pub const INTERRUPTED: u8 = 130;
+
+/// The exit code of a panic, as Rust has it.
+const BROKE_OFF: u8 = 101;
 
 /// Any result of understudy.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -218,7 +229,17 @@ impl Error {
             Self::Output(_) => 1,
             Self::Doctor { .. } => 7,
             Self::Statements { code, .. } => *code,
+            Self::BrokeOff { .. } => BROKE_OFF,
             Self::Interrupted => INTERRUPTED,
+        }
+    }
+
+    /// What a panic said.
+    pub fn broke_off(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Self::BrokeOff {
+            detail: text.unwrap_or("without a word").to_owned(),
         }
     }
 
@@ -256,6 +277,7 @@ impl Error {
             Self::Lineage(e) => e.hint(),
             Self::Report(e) => e.hint(),
             Self::Export(e) => e.hint(),
+            Self::BrokeOff { .. } => Some("this is a defect, or an object is damaged in a way that no reader expects: please report it with the lines above; what was committed stays".into()),
             Self::Command { .. } => Some("`\\?` lists the commands".into()),
             Self::Output(_) | Self::Doctor { .. } | Self::Statements { .. } | Self::Interrupted => {
                 None
@@ -333,7 +355,11 @@ fn label_code(error: &LabelError) -> u8 {
         LabelError::OtherSettings { .. }
         | LabelError::OtherDataset { .. }
         | LabelError::Unfinished { .. } => 2,
-        LabelError::Encode { .. } | LabelError::Shifted { .. } | LabelError::Plan(_) => 1,
+        LabelError::Unreachable { .. }
+        | LabelError::Machine { .. }
+        | LabelError::Encode { .. }
+        | LabelError::Shifted { .. }
+        | LabelError::Plan(_) => 1,
     }
 }
 
@@ -347,6 +373,7 @@ fn select_code(error: &SelectError) -> u8 {
         | SelectError::Repeated { .. }
         | SelectError::Query { .. }
         | SelectError::Read { .. } => 2,
+        SelectError::OtherClasses { .. } => 9,
         SelectError::NoLabels { .. } | SelectError::Empty { .. } => 3,
         SelectError::Write(_) | SelectError::Worker(_) => 1,
         SelectError::Catalog(e) => catalog_code(e),
@@ -425,7 +452,7 @@ fn catalog_code(error: &CatalogError) -> u8 {
         CatalogError::Store(e) => store_code(e),
         CatalogError::Manifest(e) => manifest_code(e),
         CatalogError::Query { .. } | CatalogError::Refused { .. } | CatalogError::Deep { .. } => 2,
-        CatalogError::Engine(_) | CatalogError::BrokeOff(_) => 1,
+        CatalogError::Engine(_) | CatalogError::BrokeOff(_) | CatalogError::Unreadable { .. } => 1,
         CatalogError::Memory { .. } | CatalogError::Time { .. } => 8,
     }
 }
@@ -456,7 +483,10 @@ fn workspace_code(error: &WorkspaceError) -> u8 {
         WorkspaceError::BadName { .. } => 2,
         WorkspaceError::Unknown { .. } | WorkspaceError::NotInitialised { .. } => 3,
         WorkspaceError::Store(e) => store_code(e),
-        WorkspaceError::TooNew { .. } | WorkspaceError::Damaged { .. } => 1,
+        WorkspaceError::TooNew { .. }
+        | WorkspaceError::Damaged { .. }
+        | WorkspaceError::Missing { .. }
+        | WorkspaceError::Empty { .. } => 1,
     }
 }
 
@@ -498,8 +528,11 @@ fn train_code(error: &TrainError) -> u8 {
     match error {
         TrainError::Config(_) | TrainError::NoData | TrainError::Taken { .. } => 2,
         TrainError::Empty { .. } => 3,
-        TrainError::Unusable { .. } | TrainError::Classes { .. } => 9,
+        TrainError::Unusable { .. }
+        | TrainError::Classes { .. }
+        | TrainError::OtherClasses { .. } => 9,
         TrainError::Ended { .. }
+        | TrainError::Unreachable { .. }
         | TrainError::Diverged { .. }
         | TrainError::Damaged { .. }
         | TrainError::Metrics(_)

@@ -1,9 +1,11 @@
 //! Parses, runs, and turns an error into a message and an exit code.
 
 use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use futures::FutureExt as _;
 use understudy::Error;
 use understudy::child;
 use understudy::cli::Cli;
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
     logging::init(cli.log_format(), telemetry.as_ref());
     let result = runtime.block_on(async {
         tokio::select! {
-            result = run(cli) => Some(result),
+            result = AssertUnwindSafe(run(cli)).catch_unwind() => Some(result),
             () = child::orphaned() => None,
         }
     });
@@ -39,7 +41,10 @@ fn main() -> ExitCode {
         runtime.shutdown_background();
         return ExitCode::FAILURE;
     };
-    end(result)
+    match result {
+        Ok(result) => end(result),
+        Err(panic) => end(Err(Error::broke_off(&*panic))),
+    }
 }
 
 fn end(result: Result<(), Error>) -> ExitCode {

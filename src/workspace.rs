@@ -26,12 +26,15 @@
 //! A commit is one create-only put ([`crate::store::create`]). What needs several objects becomes visible through one JSON that is
 //! put last; a pointer moves by creating the next numbered file. Nothing is ever overwritten.
 
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +92,18 @@ pub enum WorkspaceError {
         /// A name that is near, or those that exist.
         hint: String,
     },
+    /// An object that another one names is not there.
+    #[error("`{url}` is missing, and the workspace counts on it")]
+    Missing {
+        /// The object.
+        url: String,
+    },
+    /// An object without a byte: no commit is one.
+    #[error("`{url}` is empty: its write was cut off")]
+    Empty {
+        /// The object.
+        url: String,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -118,6 +133,8 @@ impl WorkspaceError {
             Self::Damaged { .. } => {
                 Some("restore the object from the bucket's versions; understudy never rewrites it".into())
             }
+            Self::Missing { .. } => Some("restore it from the bucket's versions, or from a backup".into()),
+            Self::Empty { .. } => Some("restore it from the bucket's versions; a labels object may be removed as well: `understudy label` makes it again".into()),
             Self::BadName { .. } => Some(
                 "use letters, digits, `.`, `_` and `-`, at most 100, beginning with a letter or digit".into(),
             ),
@@ -309,8 +326,30 @@ impl Workspace {
             }
         }
         let created = store::create(&*self.at.store, &path, &url, bytes).await?;
+        self.settle(relative).await?;
         self.sweep(relative);
         Ok(created)
+    }
+
+    /// Waits until an object that was written outlasts a power failure. What a bucket has acknowledged does; a file is synced, and its folder.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) async fn settle(&self, relative: &str) -> Result<(), WorkspaceError> {
+        if !self.at.is_local() {
+            return Ok(());
+        }
+        let path = self.path(relative);
+        let file = PathBuf::from(format!("/{path}"));
+        let synced = tokio::task::spawn_blocking(move || sync(&file)).await;
+        let synced = synced.map_err(io::Error::other).flatten();
+        synced.map_err(|e| {
+            WorkspaceError::from(StoreError::Failed {
+                action: "write",
+                url: self.at.key(&path),
+                detail: e.to_string(),
+            })
+        })
     }
 
     /// Removes what killed local puts left beside an object that is there.
@@ -330,6 +369,21 @@ impl Workspace {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(e) => Err(StoreError::from_object_store("read", self.at.key(&path), &e).into()),
+        }
+    }
+
+    /// Checks that an object which another one names is there, and has bytes: a scan would take it for no rows.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Missing`], [`WorkspaceError::Empty`], and the store's.
+    pub async fn require(&self, relative: &str) -> Result<(), WorkspaceError> {
+        let path = self.path(relative);
+        let url = self.at.key(&path);
+        match self.at.store.head(&path).await {
+            Ok(there) if there.size == 0 => Err(WorkspaceError::Empty { url }),
+            Ok(_) => Ok(()),
+            Err(object_store::Error::NotFound { .. }) => Err(WorkspaceError::Missing { url }),
+            Err(e) => Err(StoreError::from_object_store("read", url, &e).into()),
         }
     }
 
@@ -377,29 +431,32 @@ impl Workspace {
     /// # Errors
     /// The store's.
     pub async fn names(&self, relative: &str) -> Result<Vec<String>, WorkspaceError> {
+        let listed = self.listed(relative).await?;
+        Ok(listed.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The objects right below a place, by name, with their sizes in bytes.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn listed(&self, relative: &str) -> Result<Vec<(String, u64)>, WorkspaceError> {
         let path = self.path(relative);
         let fail =
             |e: object_store::Error| StoreError::from_object_store("list", self.at.key(&path), &e);
-        let mut names: Vec<String> = self
-            .at
-            .store
-            .list(Some(&path))
-            .map_err(fail)
-            .try_filter_map(|meta| {
-                let below = meta.location.prefix_match(&path).map(|parts| {
-                    parts
-                        .map(|p| p.as_ref().to_owned())
-                        .collect::<Vec<String>>()
-                });
-                futures::future::ready(Ok(match below.as_deref() {
-                    Some([name]) => Some(name.clone()),
-                    _ => None,
-                }))
-            })
+        let below = |meta: ObjectMeta| {
+            let mut parts = meta.location.prefix_match(&path)?;
+            match (parts.next(), parts.next()) {
+                (Some(name), None) => Some((name.as_ref().to_owned(), meta.size)),
+                _ => None,
+            }
+        };
+        let objects = self.at.store.list(Some(&path)).map_err(fail);
+        let mut listed: Vec<_> = objects
+            .try_filter_map(|meta| futures::future::ready(Ok(below(meta))))
             .try_collect()
             .await?;
-        names.sort_unstable();
-        Ok(names)
+        listed.sort_unstable();
+        Ok(listed)
     }
 
     /// The names of the folders right below a place, sorted.
@@ -466,12 +523,33 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), WorkspaceError> 
     }
 }
 
+/// Writes what the system still holds of a file, and of its name, to the disk. Some file systems cannot sync a folder, or anything.
+fn sync(file: &FsPath) -> io::Result<()> {
+    let unsupported = |e: &io::Error| {
+        matches!(
+            e.kind(),
+            ErrorKind::InvalidInput
+                | ErrorKind::Unsupported
+                | ErrorKind::PermissionDenied
+                // Removed already, by somebody else.
+                | ErrorKind::NotFound
+        )
+    };
+    for place in [Some(file), file.parent()].into_iter().flatten() {
+        match File::open(place).and_then(|file| file.sync_all()) {
+            Err(e) if !unsupported(&e) => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Removes what killed local puts of this object left behind: `name#1`, `name#2`, …, `object_store`'s staging files.
 ///
 /// Called after the object's own commit, when nobody needs them any more: a worker that is still writing one finds the object
 /// there when it is done.
 fn sweep_staging(path: &Path) {
-    let file = std::path::PathBuf::from(format!("/{path}"));
+    let file = PathBuf::from(format!("/{path}"));
     for n in 1..=64 {
         let staging = format!("{}#{n}", file.display());
         if std::fs::remove_file(staging).is_err() {

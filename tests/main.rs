@@ -10,6 +10,7 @@ mod support;
 mod child;
 mod columns;
 mod compared;
+mod damage;
 mod evaluate;
 mod export;
 mod gc;

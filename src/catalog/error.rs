@@ -34,6 +34,14 @@ pub enum CatalogError {
         /// How many it may have.
         most: usize,
     },
+    /// An object that the query reads is missing, empty or damaged.
+    #[error("{detail}")]
+    Unreadable {
+        /// Which, and how it is.
+        detail: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// The query needs more memory than it may have, and cannot spill.
     #[error("the query needs more memory than it may have: {detail}")]
     Memory {
@@ -73,8 +81,14 @@ impl CatalogError {
             DataFusionError::ResourcesExhausted(detail) => Self::Memory {
                 detail: detail.clone(),
             },
-            _ => Self::Query {
-                detail: error.strip_backtrace(),
+            _ => match unreadable(error) {
+                Some(object) => Self::Unreadable {
+                    detail: object.to_string(),
+                    hint: object.hint(),
+                },
+                None => Self::Query {
+                    detail: error.strip_backtrace(),
+                },
             },
         }
     }
@@ -96,12 +110,22 @@ impl CatalogError {
             Self::Deep { .. } => Some("write IN with a list, or join a list of VALUES".into()),
             Self::Memory { .. } => Some("give it more with --memory, such as --memory 1GiB, or let it sort, join or group fewer rows or columns".into()),
             Self::Time { .. } => Some("give it more with --timeout, or let it read less: a filter on dataset and teacher leaves the other files alone".into()),
-            Self::BrokeOff(_) | Self::Engine(_) => None,
+            Self::Unreadable { hint, .. } => hint.clone(),
+            Self::Engine(e) => unreadable(e).and_then(WorkspaceError::hint),
+            Self::BrokeOff(_) => None,
             Self::Manifest(e) => e.hint(),
             Self::Teacher(e) => e.hint(),
             Self::Workspace(e) => e.hint(),
             Self::Store(e) => e.hint(),
         }
+    }
+}
+
+/// What a table says of an object of the workspace that it cannot read.
+fn unreadable(error: &DataFusionError) -> Option<&WorkspaceError> {
+    match error.find_root() {
+        DataFusionError::External(inner) => inner.downcast_ref(),
+        _ => None,
     }
 }
 

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use datafusion::dataframe::DataFrame;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
-use datafusion::datasource::listing::{
-    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
-};
+use datafusion::datasource::listing::ListingTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -16,11 +13,11 @@ use datafusion::logical_expr::{Expr, cast, col, lit, when};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::manifests::history;
-use super::{CatalogError, encoded_url, listing};
+use super::{CatalogError, parquet, whole};
 use crate::label::{LabelSettings, folder};
 use crate::manifest::{self, Generation};
 use crate::schema;
-use crate::select::report::{self, SelectionFile};
+use crate::select::report::{self, PartRecord, SelectionFile};
 use crate::workspace::Workspace;
 
 /// Memory of all sorts of an export before they spill to the temporary directory: 128 MiB.
@@ -63,18 +60,11 @@ pub async fn selected(
     file: &SelectionFile,
 ) -> Result<DataFrame, CatalogError> {
     let place = report::folder(&file.id);
-    let urls: Result<Vec<_>, DataFusionError> = file
-        .parts
-        .iter()
-        .map(|part| {
-            ListingTableUrl::parse(encoded_url(workspace, &format!("{place}/{}", part.file)))
-        })
-        .collect();
-    let options = ListingOptions::new(Arc::new(ParquetFormat::default()));
-    let config = ListingTableConfig::new_with_multi_paths(urls?)
-        .with_listing_options(options)
-        .infer_schema(&context.state())
-        .await?;
+    let at = |part: &PartRecord| format!("{place}/{}", part.file);
+    let parts: Vec<_> = file.parts.iter().map(at).collect();
+    whole::check(workspace, &parts).await?;
+    let config = parquet(workspace, &parts, Vec::new())?;
+    let config = config.infer_schema(&context.state()).await?;
     let rows = context.read_table(Arc::new(ListingTable::try_new(config)?))?;
     let has = |name: &str| rows.schema().as_arrow().field_with_name(name).is_ok();
     let mut columns = vec![
@@ -112,8 +102,7 @@ pub async fn fingerprinted(
     let settings = LabelSettings::find(workspace, dataset, teacher).await?;
     let raw = if let Some(settings) = settings {
         let schema = schema::labels(settings.encoding, classes);
-        let place = [format!("{place}/")];
-        listing(workspace, context, &place, schema, Vec::new())?
+        super::folder(workspace, context, &place, schema)?
     } else {
         // The labels are gone: nothing is known of the bytes.
         let schema = schema::labels(schema::Encoding::Float32, classes);

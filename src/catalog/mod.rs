@@ -7,6 +7,7 @@
 
 mod audit;
 mod bins;
+mod bounded;
 mod churn;
 mod churn_reports;
 mod columns;
@@ -34,6 +35,7 @@ mod superseded;
 mod teachers;
 mod trainings;
 mod views;
+mod whole;
 mod yielding;
 
 use std::sync::Arc;
@@ -59,6 +61,7 @@ pub use self::rows::rows;
 pub use self::session::{
     Cache, QUERY_MEMORY, context, join_by_sorting, read_lazily, selection_context,
 };
+use self::whole::Whole;
 use crate::manifest;
 use crate::workspace::Workspace;
 
@@ -157,7 +160,7 @@ fn encoded_url(workspace: &Workspace, relative: &str) -> Url {
     url
 }
 
-/// The Parquet objects below folders, or single ones, as a table of a known schema: no footer is read before the query.
+/// Parquet objects as a table of a known schema: no footer is read before the query. All of them must be there.
 fn listing(
     workspace: &Workspace,
     context: &SessionContext,
@@ -165,6 +168,32 @@ fn listing(
     schema: SchemaRef,
     order: Vec<Vec<SortExpr>>,
 ) -> Result<DataFrame, CatalogError> {
+    let config = parquet(workspace, places, order)?.with_schema(schema);
+    let table = Whole {
+        workspace: workspace.clone(),
+        places: places.to_vec(),
+        table: ListingTable::try_new(config)?,
+    };
+    Ok(context.read_table(Arc::new(table))?)
+}
+
+/// The Parquet objects of a folder as a table of a known schema.
+fn folder(
+    workspace: &Workspace,
+    context: &SessionContext,
+    place: &str,
+    schema: SchemaRef,
+) -> Result<DataFrame, CatalogError> {
+    let config = parquet(workspace, &[format!("{place}/")], Vec::new())?.with_schema(schema);
+    Ok(context.read_table(Arc::new(ListingTable::try_new(config)?))?)
+}
+
+/// Parquet objects, or all below folders, in this order.
+fn parquet(
+    workspace: &Workspace,
+    places: &[String],
+    order: Vec<Vec<SortExpr>>,
+) -> Result<ListingTableConfig, CatalogError> {
     let urls = places
         .iter()
         .map(|place| ListingTableUrl::parse(encoded_url(workspace, place)))
@@ -172,10 +201,7 @@ fn listing(
     let options =
         ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
     let options = options.with_file_sort_order(order);
-    let config = ListingTableConfig::new_with_multi_paths(urls)
-        .with_listing_options(options)
-        .with_schema(schema);
-    Ok(context.read_table(Arc::new(ListingTable::try_new(config)?))?)
+    Ok(ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options))
 }
 
 fn union(frames: Vec<DataFrame>) -> Result<Option<DataFrame>, CatalogError> {

@@ -31,8 +31,10 @@ use object_store::{ObjectMeta, ObjectStore};
 use tokio::sync::Mutex;
 
 use super::columns::{Columns, SHORT, Short};
+use super::lazy::unreadable;
 use super::superseded::Finding;
 use crate::label::commit::LabelsObject;
+use crate::workspace::WorkspaceError;
 
 /// For so long a listing counts: all tables of a query see the same objects, and a session that goes on sees what has come.
 const LISTED_FOR: Duration = Duration::from_secs(1);
@@ -144,6 +146,12 @@ impl Folder {
             columns.listed(self.url.prefix(), &objects);
         }
         let objects: Arc<[Listed]> = listed(objects).into();
+        if let Some(empty) = objects.iter().find(|object| object.meta.size == 0) {
+            // A scan would take it for no rows.
+            let mut url = self.url.as_str().to_owned();
+            url.push_str(&empty.name.to_string());
+            return Err(unreadable(WorkspaceError::Empty { url }));
+        }
         *last = Some(Listing {
             when: Instant::now(),
             objects: Arc::clone(&objects),

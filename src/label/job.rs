@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -67,6 +67,8 @@ pub struct LabelJob {
     pub storage: StorageOptions,
     /// Whether progress and notes are written to standard error.
     pub visible: bool,
+    /// Set by whoever wants it to stop after the shards that are under way.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// How often a run plans anew because another process was first with a plan.
@@ -223,6 +225,7 @@ impl LabelJob {
             settings: &ready.settings,
             total: images,
             visible: self.visible,
+            stop: Arc::clone(&self.stop),
         };
         let labeller = Arc::new(Labeller::new(parts, model.classifiers, model.batch));
         let plan: Arc<dyn ExecutionPlan> = Arc::new(LabelExec::new(

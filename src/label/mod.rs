@@ -73,11 +73,15 @@ pub async fn committed(
     dataset: &str,
     teacher: &str,
 ) -> Result<HashSet<LabelsObject>, WorkspaceError> {
-    let names = workspace.names(&folder(dataset, teacher)).await?;
-    Ok(names
-        .iter()
-        .filter_map(|n| LabelsObject::parse(n))
-        .collect())
+    let folder = folder(dataset, teacher);
+    let listed = workspace.listed(&folder).await?;
+    let named = |(name, size): &(String, u64)| match LabelsObject::parse(name) {
+        Some(_) if *size == 0 => Some(Err(WorkspaceError::Empty {
+            url: workspace.url(&format!("{folder}/{name}")),
+        })),
+        object => object.map(Ok),
+    };
+    listed.iter().filter_map(named).collect()
 }
 
 /// What became of an object's rows.
@@ -139,6 +143,8 @@ pub struct LabellerParts<'a> {
     pub total: u64,
     /// Whether the progress is shown.
     pub visible: bool,
+    /// As [`job::LabelJob::stop`].
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Labeller {
@@ -199,7 +205,7 @@ impl Labeller {
             fetcher,
             workers,
             progress,
-            stop: Arc::new(AtomicBool::new(false)),
+            stop: parts.stop,
         }
     }
 

@@ -146,11 +146,12 @@ impl Planner<'_> {
         let taken = self.taken(&context, plans.iter().filter(concerned))?;
         let later = self.generations.iter().filter(|g| g.generation > reach);
         let is_void = |g: &Generation| g.changed + g.gone > 0;
-        if taken.is_none() && !later.clone().skip(1).any(is_void) {
+        let void = later.clone().skip(1).any(is_void);
+        if taken.is_none() && !void {
             return Ok(None);
         }
         let history = self.history(&context, later)?;
-        let (file, hash) = manifest::rest(history, taken).await?;
+        let (file, hash) = manifest::rest(history, taken, void).await?;
         Ok(Some(self.upload(number, &hash, &file).await?))
     }
 

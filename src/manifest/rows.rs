@@ -274,5 +274,5 @@ pub(crate) async fn upload(
         .await
         .map_err(fail)?;
     writer.shutdown().await.map_err(fail)?;
-    Ok(())
+    Ok(workspace.settle(relative).await?)
 }

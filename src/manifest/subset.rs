@@ -129,16 +129,19 @@ pub(crate) async fn choose(
     Ok((file, hash, found))
 }
 
-/// The rows of generations that selections' plans have not taken, less those whose image has a later one. `taken` are the rows of these plans, as
-/// [`plan_schema`] has them.
+/// The rows of generations that selections' plans have not taken, less those whose image has a later one, where `void` says that there are such.
+/// `taken` are the rows of these plans, as [`plan_schema`] has them.
 ///
 /// # Errors
 /// [`ManifestError`].
 pub(crate) async fn rest(
     history: Vec<DataFrame>,
     taken: Option<DataFrame>,
+    void: bool,
 ) -> Result<(NamedTempFile, String), ManifestError> {
-    let mut marks = superseded(&history).await?;
+    // A sort of all keys, which only what changed or went is worth.
+    let concerned = if void { &history[..] } else { &[] };
+    let mut marks = superseded(concerned).await?;
     if let Some(taken) = taken {
         // It comes first: its context is the one with the workspace's store.
         let taken = taken.select(["shard", "row", "plan", "part"].map(col))?;
@@ -385,7 +388,7 @@ mod tests {
             let planned = frame(RecordBatch::try_new(plan_schema(), planned).unwrap());
             for taken in [Some((planned, taken)), None] {
                 let (planned, taken) = taken.unzip();
-                let (file, _) = runtime.block_on(rest(frames.clone(), planned)).unwrap();
+                let (file, _) = runtime.block_on(rest(frames.clone(), planned, true)).unwrap();
                 let left: Vec<(u32, u32)> = read(&file).into_iter().map(|r| r.1).collect();
                 let all: BTreeSet<_> = newest.values().filter_map(|(_, place)| *place).collect();
                 let taken = taken.unwrap_or_default();

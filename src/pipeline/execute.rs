@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
@@ -55,6 +56,7 @@ impl RunJob {
                     config: *config,
                     storage: self.storage.clone(),
                     visible: self.visible,
+                    stop: Arc::default(),
                 };
                 self.label(workspace, &job).await
             }

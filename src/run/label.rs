@@ -1,5 +1,7 @@
 //! `manifest` and `label`.
 
+use std::sync::Arc;
+
 use super::{config, open, options, say};
 use crate::cli::{LabelArgs, ManifestArgs};
 use crate::dataset;
@@ -79,6 +81,7 @@ pub(super) async fn label(args: LabelArgs) -> Result<(), Error> {
         config,
         storage: options(&args.at.storage),
         visible: true,
+        stop: Arc::default(),
     };
     let summary = job.run(&workspace).await?;
     say(describe(&summary, job.retry_rejects));

@@ -10,6 +10,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 
 use super::SelectError;
+use crate::catalog::CatalogError;
 
 /// A query that is ready to run, and the file that its errors name.
 pub(super) struct Query {
@@ -45,7 +46,11 @@ impl Rows {
 
 /// An error of the query in `file`.
 pub(super) fn failed(file: &'static str) -> impl Fn(DataFusionError) -> SelectError + Copy {
-    move |source| SelectError::Query { file, source }
+    move |source| match CatalogError::of_query(&source) {
+        // No fault of the query.
+        e @ CatalogError::Unreadable { .. } => e.into(),
+        _ => SelectError::Query { file, source },
+    }
 }
 
 /// Threads that work side by side.
