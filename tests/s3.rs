@@ -146,6 +146,44 @@ fn unavailable_and_truncated_answers_are_retried_until_every_image_has_its_label
 }
 
 #[test]
+fn a_source_that_does_not_answer_stops_the_run_and_no_image_is_given_up() {
+    let bucket = Bucket::new();
+    std::fs::create_dir(bucket.place.path("s3/photos/many")).unwrap();
+    for n in 0..100 {
+        let name = bucket.place.path(&format!("s3/photos/many/{n:03}.jpg"));
+        std::fs::write(name, jpeg(colour(n).0, n)).unwrap();
+    }
+    let config = bucket.config("[label]\nattempts = 2\n");
+    let args = [
+        "label",
+        "--dataset",
+        "many",
+        "--source",
+        "s3://photos/many",
+        "--teacher",
+        "tiny",
+        "--json",
+        "--config",
+        &config,
+    ];
+    let down = bucket.s3.faulty("/photos/many/", 1, Fault::Unavailable);
+    let output = bucket.run(&down, "secret-key", &args);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("the source does not answer") && text.contains("503"),
+        "{text}"
+    );
+    assert!(text.contains("run the same command again"), "{text}");
+    let summary: serde_json::Value =
+        serde_json::from_str(&bucket.ok(&bucket.s3.endpoint, &args)).unwrap();
+    assert_eq!(
+        (&summary["labelled"], &summary["rejected"]),
+        (&100.into(), &0.into())
+    );
+}
+
+#[test]
 fn an_image_that_never_comes_is_a_reject_with_its_attempts_and_a_retry_mends_it() {
     let bucket = Bucket::new();
     let endpoint = bucket.s3.faulty("photos/in/007.jpg", 1, Fault::Stall);
@@ -368,10 +406,11 @@ fn a_tar_a_parquet_file_and_a_list_of_urls_are_read_over_http() {
     std::fs::write(site.join("www/table.parquet"), table).unwrap();
     std::fs::write(site.join("www/some folder/c.jpg"), &red).unwrap();
     std::fs::write(site.join("www/d.jpg"), &green).unwrap();
+    std::fs::write(site.join("www/a+b&c.jpg"), &red).unwrap();
     let server = S3::public(&site);
     let at = &server.endpoint;
     let list = format!(
-        "\u{feff}# photos\n{at}/www/some%20folder/c.jpg\n\n{at}/www/d.jpg\n{at}/www/d.jpg?version=2\n{at}/www/missing.jpg\nftp://host/e.jpg\n"
+        "\u{feff}# photos\n{at}/www/some%20folder/c.jpg\n\n{at}/www/d.jpg\n{at}/www/d.jpg?version=2\n{at}/www/a%2Bb&c.jpg\n{at}/www/missing.jpg\nftp://host/e.jpg\n"
     );
     std::fs::write(site.join("www/list.txt"), list).unwrap();
     let label = |dataset: &str, name: &str| -> serde_json::Value {
@@ -393,7 +432,7 @@ fn a_tar_a_parquet_file_and_a_list_of_urls_are_read_over_http() {
     for (dataset, name, labelled, rejected) in [
         ("tar", "photos.tar", 2, 0),
         ("parquet", "table.parquet", 3, 0),
-        ("list", "list.txt", 3, 2),
+        ("list", "list.txt", 4, 2),
     ] {
         let summary = label(dataset, name);
         assert_eq!(
@@ -409,7 +448,7 @@ fn a_tar_a_parquet_file_and_a_list_of_urls_are_read_over_http() {
         .collect();
     assert_eq!(reasons, ["bad-url", "not-found"], "{rejects:?}");
     let reds = place.number("SELECT count(*) FROM labels WHERE label = 'red'");
-    assert_eq!(reds, 1 + 2 + 1);
+    assert_eq!(reds, 1 + 2 + 2);
 }
 
 #[test]

@@ -2,16 +2,18 @@
 //!
 //! A read is repeated with doubling pauses after a 5xx, a time-out or a truncated body; what still fails is a reject with the number
 //! of attempts. Credentials that are wrong or have run out stop the run, and so do many refusals in a row: every other image would fail
-//! the same way. One refused image among others is a reject.
+//! the same way. One refused image among others is a reject. Where none of many objects can be read it is the store that does not answer, which
+//! stops the run as well: an outage is no property of the images.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use tokio::sync::Semaphore;
 
-use super::infer::{Fetched, Reject};
+use super::infer::{Fetched, Reject, UNREACHABLE};
 use super::progress::Timings;
 use super::{LabelError, SHARDS_IN_FLIGHT};
 use crate::source::{GROUP_BYTES, ImageRef, Kind, ReadError, ReadErrorKind, Source};
@@ -30,6 +32,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Refusals in a row, with no image read between them, after which the credentials are taken to be wrong.
 const REFUSALS: u64 = 16;
+/// Objects in a row that no attempt could read after which it is the store that does not answer. Their images would all be rejects.
+const SILENT: u32 = 64;
+/// What a container counts as among them: all of its images are lost with it.
+const CONTAINER_COUNTS: u32 = 16;
 
 /// Fetches neighbouring images.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub struct Fetcher {
     batch: usize,
     budget: Arc<Semaphore>,
     refused: AtomicU64,
+    /// Objects whose every attempt failed since one was read.
+    silent: Mutex<HashMap<String, u32>>,
     timings: Arc<Timings>,
     /// Reads that were repeated.
     pub repeated: AtomicU64,
@@ -73,6 +81,7 @@ impl Fetcher {
             batch,
             budget: Arc::new(Semaphore::new((IN_FLIGHT_BYTES / UNIT) as usize)),
             refused: AtomicU64::new(0),
+            silent: Mutex::default(),
             timings,
             repeated: AtomicU64::new(0),
         }
@@ -139,7 +148,7 @@ impl Fetcher {
     /// Fetches a group that counts as no more than `most_bytes`; one outcome an image, in order.
     ///
     /// # Errors
-    /// [`LabelError::Credentials`] alone.
+    /// [`LabelError::Credentials`], [`LabelError::Unreachable`] and [`LabelError::Machine`]: what every other image would meet as well.
     pub async fn fetch(
         &self,
         images: Vec<ImageRef>,
@@ -212,6 +221,7 @@ impl Fetcher {
                 match answer {
                     Ok(bytes) => {
                         self.refused.store(0, Ordering::Relaxed);
+                        self.silent().clear();
                         done[i] = Some((attempt, Ok(bytes)));
                     }
                     Err(e) if self.is_refusal_of_all(&e) => {
@@ -220,8 +230,20 @@ impl Fetcher {
                             detail: e.detail,
                         });
                     }
+                    Err(e) if e.kind == ReadErrorKind::Machine => {
+                        return Err(LabelError::Machine {
+                            key: images[i].key.clone(),
+                            detail: e.detail,
+                        });
+                    }
                     Err(e) if e.kind == ReadErrorKind::Retryable && attempt < self.attempts => {
                         tracing::debug!(key = images[i].key, attempt, "{}", e.detail);
+                    }
+                    Err(e) if self.is_silent(&images[i], &e) => {
+                        return Err(LabelError::Unreachable {
+                            key: images[i].key.clone(),
+                            detail: e.detail,
+                        });
                     }
                     Err(e) => done[i] = Some((attempt, Err(reject(e)))),
                 }
@@ -238,6 +260,24 @@ impl Fetcher {
             .into_iter()
             .map(|read| read.unwrap_or_else(|| (attempts, Err(no_answer()))))
             .collect())
+    }
+
+    /// Whether the store as a whole does not answer: so many of its objects did not, and none between them did.
+    fn is_silent(&self, image: &ImageRef, error: &ReadError) -> bool {
+        if error.kind != ReadErrorKind::Retryable || self.source.is_list() {
+            return false;
+        }
+        let counts = match image.kind {
+            Kind::Object => 1,
+            Kind::Tar | Kind::Parquet | Kind::Idx => CONTAINER_COUNTS,
+        };
+        let mut silent = self.silent();
+        silent.insert(image.object.clone(), counts);
+        silent.values().sum::<u32>() >= SILENT
+    }
+
+    fn silent(&self) -> MutexGuard<'_, HashMap<String, u32>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_refusal_of_all(&self, error: &ReadError) -> bool {
@@ -264,12 +304,12 @@ fn reject(error: ReadError) -> Reject {
     Reject {
         stage: "fetch",
         reason: match error.kind {
-            ReadErrorKind::Retryable => "unreachable",
+            ReadErrorKind::Retryable => UNREACHABLE,
             ReadErrorKind::NotFound => "not-found",
             ReadErrorKind::Changed => "changed",
             ReadErrorKind::Credentials | ReadErrorKind::Forbidden => "forbidden",
             ReadErrorKind::TooLarge => "too-many-bytes",
-            ReadErrorKind::Unreadable => "unreadable",
+            ReadErrorKind::Unreadable | ReadErrorKind::Machine => "unreadable",
         }
         .to_owned(),
         detail: error.detail,

@@ -62,6 +62,16 @@ pub struct Reject {
     pub detail: String,
 }
 
+impl Reject {
+    /// Whether it is the store that did not give the image, after all attempts, rather than the image.
+    pub fn is_unreachable(&self) -> bool {
+        self.stage == "fetch" && self.reason == UNREACHABLE
+    }
+}
+
+/// The reason of what a store did not give.
+pub(super) const UNREACHABLE: &str = "unreachable";
+
 /// An image on its way into a batch.
 #[derive(Debug, Clone)]
 pub struct Fetched {

@@ -78,6 +78,8 @@ pub enum ReadErrorKind {
     Forbidden,
     /// Larger than `decode.max_bytes`.
     TooLarge,
+    /// This machine cannot: its temporary directory is full, say. The others would fail the same way.
+    Machine,
     /// It is there, and its container cannot be read.
     Unreadable,
 }

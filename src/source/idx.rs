@@ -247,6 +247,10 @@ pub(super) async fn images(
     })?;
     let header = idx.header;
     let size = header.image_bytes();
+    if size > max_bytes {
+        let too_large = || Err(ReadError::too_large(size, max_bytes));
+        return Ok(wanted.iter().map(|_| too_large()).collect());
+    }
     let ranges: Vec<Option<u64>> = wanted
         .iter()
         .map(|i| {
@@ -266,7 +270,6 @@ pub(super) async fn images(
     Ok(ranges
         .into_iter()
         .map(|at| match at {
-            _ if size > max_bytes => Err(ReadError::too_large(size, max_bytes)),
             Some(at) => bmp(
                 &bytes[(at - from) as usize..(at - from + size) as usize],
                 header,

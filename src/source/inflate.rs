@@ -123,7 +123,7 @@ fn why(out: &mut Inflated, error: &io::Error) -> Fault {
 )]
 fn temporary(error: io::Error) -> Fault {
     Fault::Read(ReadError {
-        kind: ReadErrorKind::Unreadable,
+        kind: ReadErrorKind::Machine,
         detail: format!("it cannot be inflated into the temporary directory: {error}"),
     })
 }

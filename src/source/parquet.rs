@@ -1,14 +1,14 @@
 //! A Parquet file with image bytes → its images: the footer alone is read for the index, the pages with the wanted rows for the images.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema};
 use bytes::Bytes;
+use futures::TryStreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt};
-use futures::{TryFutureExt, TryStreamExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector,
@@ -23,12 +23,17 @@ use tokio::sync::Mutex;
 
 use super::list::Object;
 use super::read::{Reader, listing_error, with_retries};
-use super::{Entry, ImageRef, ReadError, ReadErrorKind, SourceConfig, SourceError, pages};
+use super::{
+    Entry, GROUP_BYTES, ImageRef, ReadError, ReadErrorKind, SourceConfig, SourceError, pages,
+};
 
 /// Files whose footers are kept: two shards are worked on side by side, and a shard lies in one file.
 const KEPT: usize = 4;
 /// Rows that are decoded at a time.
 const BATCH: usize = 16;
+
+/// Pieces of a file that are kept while its pages are large: the dictionary, and the pages before and after a boundary.
+const PIECES: usize = 3;
 
 /// A Parquet file of the source, read by range.
 pub(super) struct File {
@@ -36,6 +41,60 @@ pub(super) struct File {
     object: String,
     size: u64,
     etag: Option<String>,
+    /// Where its pages are large: what was read last.
+    pieces: Option<Arc<Pieces>>,
+}
+
+/// What was read last of a file with large pages, in each of which lie the images of many groups.
+#[derive(Debug, Default)]
+struct Pieces {
+    /// Held by whoever reads such pages: several at a time would fill the memory.
+    turn: Mutex<()>,
+    /// The one that was used last is the last one.
+    used: std::sync::Mutex<Vec<Piece>>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    object: String,
+    etag: Option<String>,
+    range: Range<u64>,
+    bytes: Bytes,
+}
+
+impl Piece {
+    fn is(&self, file: &File, range: &Range<u64>) -> bool {
+        self.object == file.object && self.etag == file.etag && self.range == *range
+    }
+}
+
+impl Pieces {
+    fn used(&self) -> std::sync::MutexGuard<'_, Vec<Piece>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, file: &File, range: &Range<u64>) -> Option<Bytes> {
+        let mut used = self.used();
+        let i = used.iter().position(|piece| piece.is(file, range))?;
+        let piece = used.remove(i);
+        let bytes = piece.bytes.clone();
+        used.push(piece);
+        Some(bytes)
+    }
+
+    fn keep(&self, file: &File, range: Range<u64>, bytes: Bytes) {
+        let mut used = self.used();
+        used.retain(|piece| piece.object == file.object && piece.etag == file.etag);
+        if used.len() == PIECES {
+            used.remove(0);
+        }
+        used.push(Piece {
+            object: file.object.clone(),
+            etag: file.etag.clone(),
+            range,
+            bytes,
+        });
+    }
 }
 
 impl AsyncFileReader for File {
@@ -45,10 +104,23 @@ impl AsyncFileReader for File {
             let error = ParquetError::General("a column lies beyond the end of the file".into());
             return futures::future::ready(Err(error)).boxed();
         }
-        self.reader
-            .range(&self.object, range, self.etag.as_deref())
-            .map_err(|e| ParquetError::External(Box::new(e)))
-            .boxed()
+        async move {
+            let kept = |pieces: &Arc<Pieces>| pieces.get(self, &range);
+            if let Some(bytes) = self.pieces.as_ref().and_then(kept) {
+                return Ok(bytes);
+            }
+            let read = self
+                .reader
+                .range(&self.object, range.clone(), self.etag.as_deref());
+            let bytes = read
+                .await
+                .map_err(|e| ParquetError::External(Box::new(e)))?;
+            if let Some(pieces) = &self.pieces {
+                pieces.keep(self, range, bytes.clone());
+            }
+            Ok(bytes)
+        }
+        .boxed()
     }
 
     fn get_metadata<'a>(
@@ -72,6 +144,7 @@ impl AsyncFileReader for File {
 #[derive(Debug, Default)]
 pub(super) struct Footers {
     kept: Mutex<Vec<Footer>>,
+    pieces: Arc<Pieces>,
 }
 
 #[derive(Debug, Clone)]
@@ -253,6 +326,47 @@ pub(super) fn file(reader: &Reader, object: &str, size: Option<u64>, etag: Optio
         object: object.to_owned(),
         size: size.unwrap_or(0),
         etag: etag.map(str::to_owned),
+        pieces: None,
+    }
+}
+
+impl Footer {
+    /// The bytes of the pages that these images lie in, which are of one row group.
+    fn page_bytes(&self, images: &[ImageRef]) -> u64 {
+        let metadata = self.metadata.metadata();
+        let mut before = 0;
+        let first_rows = metadata.row_groups().iter().map(|group| {
+            let first = before;
+            before += group.num_rows();
+            first
+        });
+        let first_rows: Vec<i64> = first_rows.collect();
+        let position = |image: &ImageRef| i64::try_from(image.position).unwrap_or(i64::MAX);
+        let Some(first) = images.first().map(position) else {
+            return 0;
+        };
+        let group = first_rows
+            .partition_point(|row| *row <= first)
+            .saturating_sub(1);
+        let index = metadata
+            .offset_index()
+            .and_then(|index| index.get(group)?.get(self.image.leaf));
+        let Some(pages) = index.map(|index| &index.page_locations) else {
+            return 0;
+        };
+        let page_of = |image: &ImageRef| {
+            let row = position(image) - first_rows[group];
+            pages.partition_point(|page| page.first_row_index <= row)
+        };
+        let mut touched: Vec<usize> = images.iter().map(page_of).collect();
+        touched.dedup();
+        let bytes = |page: &usize| {
+            pages
+                .get(page.checked_sub(1)?)
+                .map(|p| p.compressed_page_size)
+        };
+        let bytes = touched.iter().filter_map(bytes);
+        bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0)).sum()
     }
 }
 
@@ -268,6 +382,12 @@ pub(super) async fn rows(
         return Ok(Vec::new());
     };
     let footer = footers.of(reader, first, config).await?;
+    let large = footer.page_bytes(images) > GROUP_BYTES;
+    let _turn = if large {
+        Some(footers.pieces.turn.lock().await)
+    } else {
+        None
+    };
     let mut selectors = Vec::new();
     let mut next = 0;
     for image in images {
@@ -276,12 +396,13 @@ pub(super) async fn rows(
         selectors.push(RowSelector::select(1));
         next = row + 1;
     }
-    let file = file(
+    let mut file = file(
         reader,
         &first.object,
         first.object_size,
         first.etag.as_deref(),
     );
+    file.pieces = large.then(|| Arc::clone(&footers.pieces));
     let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(file, footer.metadata.clone());
     let mask = ProjectionMask::leaves(builder.parquet_schema(), [footer.image.leaf]);
     let mut stream = builder

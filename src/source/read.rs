@@ -1,15 +1,15 @@
 //! Bytes of an object, whole or by range: one attempt, with what the store says sorted by what follows from it.
 
-use std::collections::HashMap;
 use std::io::Read as _;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
 use object_store::path::Path;
-use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt};
+use object_store::{ClientOptions, GetOptions, GetResult, ObjectStore, ObjectStoreExt};
 
 use super::{ReadError, ReadErrorKind, SourceError};
 use crate::store::{self, StorageOptions, StoreError};
@@ -22,45 +22,49 @@ pub(super) struct Reader {
     pub(super) local: bool,
     /// After how long without a byte a read is stuck.
     pub(super) timeout: Duration,
-    /// Where objects are URLs of any host: the hosts met so far.
+    /// Where objects are URLs of any host: what reads them.
     pub(super) urls: Option<Arc<Hosts>>,
 }
 
-/// The web servers of a list of URLs, each opened once so that connections are used again.
+/// What reads a list of URLs: each as it is written, all with the same two clients, so that connections are used again.
 #[derive(Debug)]
 pub(super) struct Hosts {
     storage: StorageOptions,
-    open: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    plain: Shared,
+    tls: Shared,
+}
+
+/// A client that is made once.
+#[derive(Debug, Clone, Default)]
+struct Shared(Arc<OnceLock<HttpClient>>);
+
+impl HttpConnector for Shared {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        if let Some(client) = self.0.get() {
+            return Ok(client.clone());
+        }
+        let client = ReqwestConnector::default().connect(options)?;
+        Ok(self.0.get_or_init(|| client).clone())
+    }
 }
 
 impl Hosts {
     pub(super) fn new(storage: StorageOptions) -> Self {
         Self {
             storage,
-            open: Mutex::default(),
+            plain: Shared::default(),
+            tls: Shared::default(),
         }
     }
 
-    /// The store and the path for a URL. One with a query is a store of its own, whose base keeps the query.
-    fn place(&self, text: &str) -> Result<(Arc<dyn ObjectStore>, Path), StoreError> {
+    /// A store of this URL alone. A path would be taken apart and put together again, which not every URL outlasts.
+    fn open(&self, text: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
         let url = store::parse_url(text)?;
-        if url.query().is_some() {
-            return Ok((store::http(text, &self.storage)?, Path::default()));
-        }
-        let origin = &url[..url::Position::BeforePath];
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = if let Some(host) = open.get(origin) {
-            Arc::clone(host)
-        } else {
-            let host = store::http(origin, &self.storage)?;
-            open.insert(origin.to_owned(), Arc::clone(&host));
-            host
+        let client = match url.scheme() {
+            "http" => &self.plain,
+            _ => &self.tls,
         };
-        let path = Path::from_url_path(url.path()).map_err(|e| StoreError::BadUrl {
-            url: text.to_owned(),
-            why: e.to_string(),
-        })?;
-        Ok((host, path))
+        store::http(url.as_str(), &self.storage, client.clone())
     }
 }
 
@@ -74,7 +78,8 @@ impl Reader {
         max_bytes: u64,
     ) -> Result<Bytes, ReadError> {
         if self.local {
-            return self.in_time(local_file(object, max_bytes)).await?;
+            let etag = etag.map(str::to_owned);
+            return self.in_time(local_file(object, etag, max_bytes)).await?;
         }
         let options = GetOptions {
             if_match: matching(etag),
@@ -168,7 +173,8 @@ impl Reader {
             detail,
         };
         if let Some(hosts) = &self.urls {
-            return hosts.place(object).map_err(|e| unreadable(e.to_string()));
+            let store = hosts.open(object).map_err(|e| unreadable(e.to_string()))?;
+            return Ok((store, Path::default()));
         }
         let path = Path::parse(object).map_err(|e| unreadable(e.to_string()))?;
         Ok((Arc::clone(&self.store), path))
@@ -180,20 +186,23 @@ fn matching(etag: Option<&str>) -> Option<String> {
     etag.filter(|e| !e.starts_with("W/")).map(str::to_owned)
 }
 
-/// What tells a local file from another that takes its place: inode, time of change and size.
+/// What tells a local file from another that takes its place: time of change and size. Inodes are others after a copy, and on some file systems after each mount.
 pub(super) fn local_etag(meta: &std::fs::Metadata) -> String {
     use std::os::unix::fs::MetadataExt as _;
     format!(
-        "{:x}-{:x}.{:x}-{:x}",
-        meta.ino(),
+        "{:x}.{:x}-{:x}",
         meta.mtime(),
         meta.mtime_nsec(),
         meta.size()
     )
 }
 
-/// A local file as it is now, even where it was mended in place since it was listed: its key is still its own.
-async fn local_file(object: &str, max_bytes: u64) -> Result<Bytes, ReadError> {
+/// A local file, which must be the one that was listed: the next listing has it as another state of the image, which would then be labelled twice.
+async fn local_file(
+    object: &str,
+    etag: Option<String>,
+    max_bytes: u64,
+) -> Result<Bytes, ReadError> {
     blocking(format!("/{object}"), move |path| {
         let meta = std::fs::metadata(&path)?;
         if !meta.is_file() {
@@ -202,6 +211,9 @@ async fn local_file(object: &str, max_bytes: u64) -> Result<Bytes, ReadError> {
                 kind: ReadErrorKind::Changed,
                 detail: "it is no regular file any more".into(),
             }));
+        }
+        if etag.is_some_and(|listed| listed != local_etag(&meta)) {
+            return Ok(Err(changed()));
         }
         if meta.len() > max_bytes {
             return Ok(Err(ReadError::too_large(meta.len(), max_bytes)));

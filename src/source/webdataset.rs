@@ -16,6 +16,9 @@ use super::{Entry, SourceConfig, SourceError};
 const WINDOW: u64 = 1024 * 1024;
 /// A tar's block in bytes.
 const BLOCK: u64 = 512;
+/// Where GNU's header of a sparse member, and a block that its map goes on in, say that there is another such block.
+const SPARSE_MORE: usize = 482;
+const SPARSE_LAST: usize = 504;
 /// The longest `.cls` member that is read, in bytes: it holds a number or a name.
 const LONGEST_LABEL: u64 = 4096;
 
@@ -115,9 +118,34 @@ struct Header {
     size: u64,
 }
 
+/// What blocks before a member's header say of it.
+#[derive(Default)]
+struct Said {
+    name: Option<String>,
+    size: Option<u64>,
+    sparse: bool,
+}
+
+impl Said {
+    /// Takes over the records of a pax header.
+    fn pax(&mut self, bytes: &[u8]) {
+        for (field, value) in pax(bytes) {
+            match field.as_str() {
+                "path" => self.name = Some(value),
+                "size" => self.size = value.parse().ok(),
+                "GNU.sparse.name" => {
+                    self.name = Some(value);
+                    self.sparse = true;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 impl Walk {
     async fn next(&mut self) -> Result<Option<Member>, SourceError> {
-        let (mut long_name, mut long_size) = (None, None);
+        let mut said = Said::default();
         loop {
             if self.ended {
                 return Ok(None);
@@ -155,8 +183,11 @@ impl Walk {
                 }));
             };
             self.marked = false;
-            let data = self.at + BLOCK;
-            let size = long_size.take().unwrap_or(header.size);
+            let mut data = self.at + BLOCK;
+            if header.kind == b'S' && block.get(SPARSE_MORE).is_some_and(|more| *more != 0) {
+                data = self.behind_sparse_map(data).await?;
+            }
+            let size = said.size.take().unwrap_or(header.size);
             let end = data.saturating_add(size);
             self.at = data.saturating_add(size.div_ceil(BLOCK).saturating_mul(BLOCK));
             match header.kind {
@@ -168,27 +199,22 @@ impl Walk {
                 }
                 b'L' => {
                     let name = self.bytes(data, size).await?;
-                    long_name = Some(text(&name));
+                    said.name = Some(text(&name));
                     continue;
                 }
                 b'x' => {
-                    for (field, value) in pax(&self.bytes(data, size).await?) {
-                        match field.as_str() {
-                            "path" => long_name = Some(value),
-                            "size" => long_size = value.parse().ok(),
-                            _ => {}
-                        }
-                    }
+                    said.pax(&self.bytes(data, size).await?);
                     continue;
                 }
                 b'0' | 0 | b'7' | b'S' | b'1' | b'2' => {}
                 // Folders, devices, global headers.
                 _ => {
-                    long_name = None;
+                    said = Said::default();
                     continue;
                 }
             }
-            let name = long_name.take().unwrap_or(header.name);
+            let name = said.name.take().unwrap_or(header.name);
+            let sparse = std::mem::take(&mut said.sparse) || header.kind == b'S';
             if !is_image(&name, &self.config) || name.ends_with('/') {
                 match self.beside(&name, data..end).await? {
                     Some(member) => return Ok(Some(member)),
@@ -204,7 +230,7 @@ impl Walk {
                         end - self.size
                     ),
                 ))
-            } else if header.kind == b'S' {
+            } else if sparse {
                 Some(("unsupported-member", "a sparse tar member".to_owned()))
             } else if matches!(header.kind, b'1' | b'2') {
                 let detail = "a link to another member or file: pack the image itself, with tar's --dereference --hard-dereference";
@@ -214,6 +240,18 @@ impl Walk {
             };
             return Ok(Some(self.member(&name, data, size, problem)));
         }
+    }
+
+    /// Where the bytes of a sparse member begin whose map of pieces goes on in blocks of its own.
+    async fn behind_sparse_map(&mut self, mut at: u64) -> Result<u64, SourceError> {
+        while at.saturating_add(BLOCK) <= self.size {
+            let block = self.bytes(at, BLOCK).await?;
+            at += BLOCK;
+            if block.get(SPARSE_LAST).is_none_or(|more| *more == 0) {
+                break;
+            }
+        }
+        Ok(at)
     }
 
     /// A member that is no image: its label where it is one and labels are wanted.

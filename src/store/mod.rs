@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::{HttpConnector, ReqwestConnector};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
@@ -128,7 +129,15 @@ pub fn parse_url(text: &str) -> Result<Url, StoreError> {
         return Url::from_file_path(absolute)
             .map_err(|()| bad("the path cannot be written as a URL".into()));
     }
-    Url::parse(text).map_err(|e| bad(e.to_string()))
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Url::parse(text).map_err(|e| bad(e.to_string()));
+    }
+    // A bucket's names are taken as they are, as keys are printed.
+    let literal = text
+        .replace('%', "%25")
+        .replace('#', "%23")
+        .replace('?', "%3F");
+    Url::parse(&literal).map_err(|e| bad(e.to_string()))
 }
 
 /// A path from the root. `..` is followed as the system follows it, through links; below a folder that is not there yet it is taken as it is spelled.
@@ -230,7 +239,10 @@ pub fn open(text: &str, options: &StorageOptions) -> Result<Opened, StoreError> 
         }
         ObjectStoreScheme::Http => {
             let origin = &url[..url::Position::BeforePath];
-            (http(origin, options)?, format!("{origin}/"))
+            (
+                http(origin, options, ReqwestConnector::default())?,
+                format!("{origin}/"),
+            )
         }
         other => return Err(bad(format!("{other:?} is not supported"))),
     };
@@ -238,11 +250,15 @@ pub fn open(text: &str, options: &StorageOptions) -> Result<Opened, StoreError> 
     Ok(Opened { store, root, path })
 }
 
-/// A web server, or with a whole URL one resource of it.
+/// A web server, or with a whole URL one resource of it. `connector` makes its client.
 ///
 /// # Errors
 /// As [`open`].
-pub fn http(base: &str, options: &StorageOptions) -> Result<Arc<dyn ObjectStore>, StoreError> {
+pub fn http(
+    base: &str,
+    options: &StorageOptions,
+    connector: impl HttpConnector,
+) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let mut builder = HttpBuilder::new()
         .with_url(base)
         .with_client_options(
@@ -251,7 +267,8 @@ pub fn http(base: &str, options: &StorageOptions) -> Result<Arc<dyn ObjectStore>
                 .with_timeout(REQUEST_TIMEOUT)
                 .with_allow_http(base.starts_with("http://")),
         )
-        .with_retry(retry(options));
+        .with_retry(retry(options))
+        .with_http_connector(connector);
     for (key, value) in &options.pairs {
         if let Some(key) = config_key::<ClientConfigKey>(key, "an HTTP server", HTTP_OPTIONS)? {
             builder = builder.with_config(key, value);
@@ -430,6 +447,21 @@ mod tests {
         let by_url = open("file:///data/a b#1", &options).unwrap();
         assert_eq!(by_path.url(), by_url.url());
         assert_eq!(by_path.url(), "file:///data/a b#1");
+    }
+
+    #[test]
+    fn signs_of_urls_in_a_buckets_names_are_part_of_them() {
+        let options = StorageOptions::default();
+        for url in [
+            "memory:///set#2/a?b.jpg",
+            "memory:///d%20x/y.tar",
+            "memory:///ü b",
+        ] {
+            let opened = open(url, &options).unwrap();
+            assert_eq!(opened.url(), url);
+        }
+        let asked = open("https://host/a%20b?c=d#e", &options).unwrap();
+        assert_eq!(asked.url(), "https://host/a b");
     }
 
     #[test]

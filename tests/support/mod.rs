@@ -54,6 +54,16 @@ impl Place {
         std::fs::write(path, bytes).unwrap();
     }
 
+    /// Gives an image other bytes, as many, without a trace: for its dataset it is the one that was listed.
+    pub(crate) fn mend(&self, name: &str, bytes: &[u8]) {
+        let path = self.path("images").join(name);
+        let before = std::fs::metadata(&path).unwrap();
+        assert_eq!(before.len(), bytes.len() as u64);
+        std::fs::write(&path, bytes).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(before.modified().unwrap()).unwrap();
+    }
+
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_understudy"));
         command
