@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::onnx::Model;
 use crate::support::{Place, colour, jpeg, label_args, python};
@@ -341,6 +341,48 @@ fn the_images_of_a_class_are_those_at_the_deciles_of_its_confidence() {
             );
         }
     }
+
+    // Where each copy is a row of its own the images are the same, each once.
+    let more = ["--threshold", "0.2", "--keep-duplicates", "--materialize"];
+    place.select_of_d("m", &[&more[..], &["--per-class", "100"]].concat());
+    assert_eq!(
+        place.number("SELECT count(*) FROM selections WHERE selection = 'm'"),
+        300
+    );
+    let repeated = report(&place, "m", &[]);
+    let name = |alt: &Value| alt.as_str().unwrap().split(':').next().unwrap().to_owned();
+    let names = |page: &Value| -> Vec<String> {
+        page["images"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(name)
+            .collect()
+    };
+    assert_eq!(names(&repeated), names(&page));
+    let kept = |page| -> Vec<i64> {
+        let bins = table(page, "Confidence");
+        bins.iter().map(|row| number(row[2])).collect()
+    };
+    assert_eq!(kept(&repeated), kept(&page));
+    assert!(
+        repeated["text"]
+            .as_str()
+            .unwrap()
+            .contains("--keep-duplicates --materialize")
+    );
+    let key = place.sql("SELECT key FROM labels LIMIT 1")[0]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let lineage: Value = serde_json::from_str(&place.ok(&["lineage", &key, "--json"])).unwrap();
+    let of: Vec<_> = lineage["selections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (&s["selection"], &s["copies"]))
+        .collect();
+    assert_eq!(of, [(&json!("m"), &json!(4)), (&json!("s"), &json!(5200))]);
 }
 
 #[test]
@@ -426,7 +468,7 @@ fn an_image_that_cannot_be_read_any_more_has_a_place_that_says_why() {
         reasons.sort();
         reasons
     };
-    assert_eq!(reasons(&page), ["not-found", "unsupported-format"]);
+    assert_eq!(reasons(&page), ["changed", "not-found"]);
     assert!(
         page["text"]
             .as_str()

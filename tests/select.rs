@@ -218,6 +218,62 @@ fn a_second_selection_of_the_name_is_a_no_op_or_a_clear_error() {
 }
 
 #[test]
+fn what_a_selection_leaves_out_is_one_of_its_inputs() {
+    let place = Place::with_teacher();
+    let label = |dataset: &str, folder: &str| {
+        let images = place.path(folder).display().to_string();
+        let args = ["label", "--dataset", dataset, "--source", &images];
+        place.ok(&[&args[..], &["--teacher", "tiny"]].concat())
+    };
+    let photo = |n: u32| jpeg(colour(n).0, n);
+    std::fs::create_dir(place.path("held-out")).unwrap();
+    for n in 0..12 {
+        place.put(&format!("{n:02}.jpg"), &photo(n));
+    }
+    std::fs::write(place.path("held-out/0.jpg"), photo(0)).unwrap();
+    label("d", "images");
+    label("val", "held-out");
+    let rules = [
+        "--threshold",
+        "0.1",
+        "--exclude",
+        "val",
+        "--max-distance",
+        "0",
+    ];
+    let again = |name: &str, rules: &[&str]| {
+        let args = [
+            "select",
+            "--dataset",
+            "d",
+            "--teacher",
+            "tiny",
+            "--name",
+            name,
+        ];
+        place.fails(&[&args[..], rules].concat())
+    };
+    place.select_of_d("s", &rules);
+    place.select_of_d("s", &rules);
+    // An image turns out to be one of the held-out ones.
+    std::fs::write(place.path("held-out/1.jpg"), photo(1)).unwrap();
+    label("val", "held-out");
+    let (code, text) = again("s", &rules);
+    assert_eq!(code, 2, "{text}");
+    assert!(
+        text.contains("held-out images: there are new ones"),
+        "{text}"
+    );
+    // And one is gone.
+    place.select_of_d("t", &["--threshold", "0.1"]);
+    std::fs::remove_file(place.path("images/05.jpg")).unwrap();
+    label("d", "images");
+    let (code, text) = again("t", &["--threshold", "0.1"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("images changed or went"), "{text}");
+}
+
+#[test]
 fn fractions_intervals_balance_and_the_histogram_do_what_they_say() {
     let place = prepared();
     let labels = format!("{}/*.parquet", foreign(&place, "labels", 2));

@@ -94,6 +94,16 @@ fn columns_that_cannot_be_used_are_named_rather_than_passed_over() {
     ] {
         f.refused(&f.put(&format!("{name}/a"), 6, column), &[said, "hint: "]);
     }
+    // A hash of another length, where the type does not say it.
+    let hexadecimal = f.put(
+        "hexadecimal/a",
+        6,
+        "t['sha256'] = pa.array([hashlib.sha256(str(i).encode()).hexdigest().encode() for i in range(n)], pa.binary())",
+    );
+    f.refused(
+        &hexadecimal,
+        &["a `sha256` has 64 bytes, and SHA-256 has 32"],
+    );
     // A class that no Int64 holds was the class 0.
     let huge = f.put(
         "huge/a",

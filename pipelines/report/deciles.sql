@@ -12,7 +12,7 @@ FROM (
     FROM (
         SELECT *, CAST(floor(CAST(confidence AS DOUBLE) * 4096) AS BIGINT) AS step
         FROM selections
-        WHERE selection = $selection
+        WHERE selection = $selection AND (copy IS NULL OR copy = 0)
     ) AS stepped
     WHERE EXISTS (SELECT 1 FROM wanted WHERE wanted.class = stepped.class AND wanted.step = stepped.step)
 ) AS placed

@@ -3,7 +3,7 @@ SELECT class, step, count(*) AS images
 FROM (
     SELECT class, CAST(floor(CAST(confidence AS DOUBLE) * 4096) AS BIGINT) AS step
     FROM selections
-    WHERE selection = $selection AND class IN (SELECT class FROM shown)
+    WHERE selection = $selection AND (copy IS NULL OR copy = 0) AND class IN (SELECT class FROM shown)
 )
 GROUP BY class, step
 ORDER BY class, step DESC

@@ -66,6 +66,7 @@ pub(super) fn row_schema() -> SchemaRef {
         Field::new("confidence", DataType::Float32, false),
         Field::new("copies", DataType::UInt32, true),
         Field::new("rank", DataType::UInt32, true),
+        Field::new("copy", DataType::UInt32, true),
     ]))
 }
 

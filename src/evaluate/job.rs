@@ -19,6 +19,7 @@ use crate::label::progress::{Progress, Timings};
 use crate::labelled::Labelled;
 use crate::runtime::{Device, Runtime};
 use crate::store::StorageOptions;
+use crate::teacher::differing_classes;
 use crate::workspace::Workspace;
 
 /// What an evaluation is asked to do.
@@ -205,11 +206,8 @@ fn same_classes(models: &[Model]) -> Result<(), EvaluateError> {
         return Ok(());
     };
     let (of_a, of_b) = (&a.config.classes.names, &b.config.classes.names);
-    let differs = of_a.iter().zip(of_b).position(|(a, b)| a != b);
-    let detail = match differs {
-        _ if of_a.len() != of_b.len() => format!("{} and {} classes", of_a.len(), of_b.len()),
-        Some(class) => format!("class {class} is `{}` and `{}`", of_a[class], of_b[class]),
-        None => return Ok(()),
+    let Some(detail) = differing_classes(of_a, of_b) else {
+        return Ok(());
     };
     Err(EvaluateError::OtherClasses {
         a: a.name.clone(),

@@ -1,5 +1,7 @@
 //! A key: when it was listed, what each teacher said of it, and which selections contain it.
 
+use datafusion::dataframe::DataFrame;
+use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::SessionContext;
 use serde::de::DeserializeOwned;
@@ -82,7 +84,7 @@ pub struct Selected {
     pub class: i64,
     /// Its confidence.
     pub confidence: f32,
-    /// How often it counts; none where copies are rows.
+    /// How often it counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copies: Option<u32>,
 }
@@ -121,13 +123,7 @@ impl OfKey {
             rejects: about
                 .rows("rejects", &["dataset", "teacher", "stage", "reason"], 2)
                 .await?,
-            selections: about
-                .rows(
-                    "selections",
-                    &["selection", "class", "confidence", "copies"],
-                    1,
-                )
-                .await?,
+            selections: about.selections().await?,
         };
         // Labels of another system have no manifest, but selections.
         if found.listed.is_empty() && found.labels.is_empty() && found.selections.is_empty() {
@@ -154,11 +150,22 @@ impl About<'_> {
     ) -> Result<Vec<T>, CatalogError> {
         let order = columns[..ordered].iter();
         let order = order.map(|name| col(*name).sort(true, false)).collect();
-        let frame = self.context.table(table).await?;
-        let frame = frame
-            .filter(col("key").eq(lit(self.key)))?
-            .select_columns(columns)?
-            .sort(order)?;
+        let frame = self.of(table).await?.select_columns(columns)?.sort(order)?;
         Ok(catalog::rows(frame).await?)
+    }
+
+    /// The selections that contain it, whether its copies are a number there or rows.
+    async fn selections(&self) -> Result<Vec<Selected>, CatalogError> {
+        let of = ["selection", "class", "confidence"].map(col).to_vec();
+        let copies = sum(col("copies")).alias("copies");
+        let frame = self.of("selections").await?.aggregate(of, vec![copies])?;
+        let frame = frame.sort(vec![col("selection").sort(true, false)])?;
+        Ok(catalog::rows(frame).await?)
+    }
+
+    /// The key's rows of a table.
+    async fn of(&self, table: &str) -> Result<DataFrame, CatalogError> {
+        let frame = self.context.table(table).await?;
+        Ok(frame.filter(col("key").eq(lit(self.key)))?)
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::follow::is_pinned;
 use crate::error::Error;
 use crate::label::whose::Whose;
-use crate::promotion::Promotion;
+use crate::promotion::{self, Promotion};
 use crate::select::SelectError;
 use crate::select::input::Labels;
 use crate::select::job::SelectJob;
@@ -42,8 +42,8 @@ pub enum Refreshed {
         /// Its rows.
         rows: u64,
     },
-    /// Nothing of the current labels can be chosen by its rules.
-    Empty {
+    /// Nothing of the current labels can be chosen by its rules, or the rules are not known.
+    Stays {
         /// The selection.
         of: String,
         /// Why.
@@ -80,7 +80,21 @@ pub(super) async fn refresh(
         {
             let last = last(workspace, &file.id).await?;
             let newest = last.as_ref().map_or(teacher, |last| &last.teacher);
-            if *newest != promotion.teacher {
+            if *newest == promotion.teacher {
+                continue;
+            }
+            if promotion::later(workspace, promotion.number)
+                .await?
+                .is_some()
+            {
+                break;
+            }
+            if file.input.own_queries {
+                refreshed.push(Refreshed::Stays {
+                    of: file.id,
+                    error: "it was made with queries of its own: `understudy select --queries` makes it of the new labels".into(),
+                });
+            } else {
                 let number = last.as_ref().map_or(2, |last| last.number + 1);
                 refreshed.push(anew(workspace, &file, number, promotion, storage).await?);
             }
@@ -127,7 +141,7 @@ async fn anew(
                 continue;
             }
             Err(e @ SelectError::Empty { .. }) => {
-                return Ok(Refreshed::Empty {
+                return Ok(Refreshed::Stays {
                     of: file.id.clone(),
                     error: e.to_string(),
                 });

@@ -1,4 +1,4 @@
-//! `selection.json` → the command that makes the same selection.
+//! `selection.json` → the command that makes the same selection, of the same labels.
 
 use crate::select::report::SelectionFile;
 use crate::select::{Balance, Method, SelectConfig, Targets};
@@ -7,7 +7,9 @@ use crate::select::{Balance, Method, SelectConfig, Targets};
 pub(super) fn command(file: &SelectionFile) -> String {
     let (input, config) = (&file.input, &file.config);
     let default = SelectConfig::default();
-    let mut words: Vec<String> = ["understudy", "select", "--name", &file.id]
+    // What a re-labelling made has a name that nobody else may give.
+    let name = file.id.split('@').next().unwrap_or_default();
+    let mut words: Vec<String> = ["understudy", "select", "--name", name]
         .map(quoted)
         .to_vec();
     let mut flag = |name: &str, value: Option<String>| {
@@ -75,6 +77,9 @@ pub(super) fn command(file: &SelectionFile) -> String {
     flag("--per-interval", config.per_interval.map(|n| n.to_string()));
     if config.keep_duplicates {
         words.push("--keep-duplicates".to_owned());
+    }
+    if config.materialize {
+        words.push("--materialize".to_owned());
     }
     words.join(" ")
 }

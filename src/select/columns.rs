@@ -94,14 +94,29 @@ impl<'a> Shas<'a> {
         }
     }
 
-    /// The hash; `None` where there is none of 32 bytes.
-    pub(super) fn get(&self, i: usize) -> Option<[u8; 32]> {
-        let bytes = match self {
+    /// The bytes; `None` where there are none.
+    fn bytes(&self, i: usize) -> Option<&[u8]> {
+        match self {
             Self::Fixed(a) => a.is_valid(i).then(|| a.value(i)),
             Self::Small(a) => a.is_valid(i).then(|| a.value(i)),
             Self::Large(a) => a.is_valid(i).then(|| a.value(i)),
             Self::View(a) => a.is_valid(i).then(|| a.value(i)),
-        };
-        bytes?.try_into().ok()
+        }
+    }
+
+    /// The hash; `None` where there is none of 32 bytes.
+    pub(super) fn get(&self, i: usize) -> Option<[u8; 32]> {
+        self.bytes(i)?.try_into().ok()
+    }
+
+    /// Checks that all of them are SHA-256: of hashes of another length duplicates and leaks would stay, without a word.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut lengths = (0..self.len()).filter_map(|i| Some(self.bytes(i)?.len()));
+        match lengths.find(|length| *length != 32) {
+            None => Ok(()),
+            Some(length) => Err(DataFusionError::Execution(format!(
+                "a `sha256` has {length} bytes, and SHA-256 has 32: write the hash itself, or no such column"
+            ))),
+        }
     }
 }

@@ -64,6 +64,7 @@ impl Run<'_> {
                 let query = self.query("fingerprints.sql").await?;
                 let step = move |found: &mut Suspects, batch: &RecordBatch| {
                     let shas = Shas::of(batch.column(1))?;
+                    shas.check()?;
                     for i in 0..batch.num_rows() {
                         if let Some(sha) = shas.get(i)
                             && seen.again(&sha)
@@ -193,6 +194,7 @@ impl Prints {
         max_distance: u32,
     ) -> Result<(), DataFusionError> {
         let (keys, shas) = (Texts::of(batch.column(0))?, Shas::of(batch.column(1))?);
+        shas.check()?;
         let phashes = batch.column(2).as_primitive::<UInt64Type>();
         for i in 0..batch.num_rows() {
             let key = keys.get(i).unwrap_or_default();

@@ -23,7 +23,7 @@ use crate::catalog::{self, CatalogError};
 use crate::hex::hex;
 use crate::label;
 use crate::label::whose::{self, Whose};
-use crate::manifest;
+use crate::manifest::{self, Generation};
 use crate::source::is_hidden;
 use crate::store::{self, Opened, StorageOptions, StoreError};
 use crate::teacher::{self, Teacher, TeacherError};
@@ -79,10 +79,12 @@ impl Labels {
                     None => None,
                 };
                 let chooser = filtering.as_ref().unwrap_or(&labelling);
+                chooser.has_classes_of(&labelling)?;
                 // Before the labels are looked at: what changes meanwhile counts as changed later.
                 let generations = manifest::generations(workspace, dataset).await;
                 let generations = generations.map_err(CatalogError::from)?;
                 let mut hash = Sha256::new();
+                add_void(&mut hash, &generations);
                 let mut files = 0;
                 let mut of = async |labelling: &Labelling| {
                     let Labelling { teacher, name } = labelling;
@@ -125,6 +127,7 @@ impl Labels {
                         generation: generations.last().map(|g| g.generation),
                         files,
                         sha256: hex(&hash.finalize()),
+                        own_queries: false,
                     },
                 })
             }
@@ -144,6 +147,19 @@ impl Labelling {
         let teacher = teacher::get(workspace, &whose.teacher).await?;
         let name = whose::name(&teacher.record, whose.noise.as_deref());
         Ok(Self { teacher, name })
+    }
+
+    /// Checks that a class has the same number for both: of the one comes the class of a row, of the other its soft label.
+    fn has_classes_of(&self, other: &Self) -> Result<(), SelectError> {
+        let [own, others] = [self, other].map(|of| &of.teacher.config.classes.names);
+        match teacher::differing_classes(own, others) {
+            None => Ok(()),
+            Some(detail) => Err(SelectError::OtherClasses {
+                filter: self.name.clone(),
+                teacher: other.name.clone(),
+                detail,
+            }),
+        }
     }
 }
 
@@ -232,6 +248,7 @@ async fn foreign(
             generation: None,
             files: found.len() as u64,
             sha256: hex(&hash.finalize()),
+            own_queries: false,
         },
     })
 }
@@ -392,6 +409,32 @@ async fn objects(at: &Opened, folder: &Path) -> Result<Vec<ObjectMeta>, SelectEr
         path.ends_with(".parquet") && !is_hidden(path, folder.as_ref())
     });
     Ok(found)
+}
+
+/// What is known of held-out images, as a hash of it: the labels of any teacher, and what the manifest lists.
+pub(super) async fn held_out(
+    workspace: &Workspace,
+    dataset: &str,
+) -> Result<[u8; 32], SelectError> {
+    let mut hash = Sha256::new();
+    for teacher in label::whose::labellers(workspace, dataset).await? {
+        let place = workspace.path(&label::folder(dataset, &teacher));
+        let found = objects(&workspace.at, &place).await?;
+        found.iter().for_each(|meta| add(&mut hash, meta));
+    }
+    let generations = manifest::generations(workspace, dataset).await;
+    let generations = generations.map_err(CatalogError::from)?;
+    add_void(&mut hash, &generations);
+    let newest = generations.last().map_or(0, |g| g.generation);
+    hash.update(newest.to_le_bytes());
+    Ok(hash.finalize().into())
+}
+
+/// The generations by which labels count no more: their images changed, or are gone.
+fn add_void(hash: &mut Sha256, generations: &[Generation]) {
+    for generation in generations.iter().filter(|g| g.changed + g.gone > 0) {
+        hash.update(generation.generation.to_le_bytes());
+    }
 }
 
 fn add(hash: &mut Sha256, meta: &ObjectMeta) {

@@ -1,6 +1,6 @@
 //! A whole selection: the passes in their order, the parts, and the put that makes them visible.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::fingerprints::NearHit;
 use super::functions::{self, Chosen};
-use super::input::{Input, Labels};
+use super::input::{self, Input, Labels};
 use super::kept::Kept;
 use super::passes::ChosenRows;
 use super::queries::Queries;
@@ -108,8 +108,12 @@ impl SelectJob {
         catalog::read_lazily(&context, lazily);
         let mut hash = Sha256::new();
         hash.update(&input.record.sha256);
+        for dataset in BTreeSet::from_iter(&self.config.exclude) {
+            hash.update(input::held_out(workspace, dataset).await?);
+        }
         queries.all.values().for_each(|text| hash.update(text));
         input.record.sha256 = hex(&hash.finalize());
+        input.record.own_queries = self.queries.is_some();
         let run = Run {
             job: self,
             workspace,
@@ -137,14 +141,19 @@ impl SelectJob {
         let (old, new) = (&there.input, &input.record);
         let same_source = (&old.dataset, &old.teacher, &old.filter_teacher, &old.labels)
             == (&new.dataset, &new.teacher, &new.filter_teacher, &new.labels);
-        if there.config != self.config {
+        if there.config != as_read(&self.config) {
             return Err(taken(&self.id, "configuration"));
         }
         if !same_source {
             return Err(taken(&self.id, "dataset or teacher"));
         }
         if old.sha256 != new.sha256 {
-            return Err(taken(&self.id, "state of the labels: there are new ones"));
+            let state = if self.config.exclude.is_empty() {
+                "state of the labels: there are new ones, or images changed or went"
+            } else {
+                "state of the labels or of the held-out images: there are new ones, or images changed or went"
+            };
+            return Err(taken(&self.id, state));
         }
         if self.explain && !there.left_out.is_empty() {
             let names = workspace.names(&folder(&self.id)).await?;
@@ -157,6 +166,11 @@ impl SelectJob {
         }
         Ok(Some(there))
     }
+}
+
+/// The rules as they come back from a file: a number may be one bit off.
+fn as_read(config: &SelectConfig) -> SelectConfig {
+    serde_json::from_slice(&to_json(config)).unwrap_or_else(|_| config.clone())
 }
 
 /// What a run was asked to do, for its record.

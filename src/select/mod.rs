@@ -253,6 +253,16 @@ pub enum SelectError {
         /// The selection.
         id: String,
     },
+    /// Two teachers that number classes differently.
+    #[error("filter teacher {filter} and teacher {teacher} have other classes: {detail}")]
+    OtherClasses {
+        /// Whose classes choose.
+        filter: String,
+        /// Whose soft labels are learned from.
+        teacher: String,
+        /// The first difference.
+        detail: String,
+    },
     /// Nothing was chosen.
     #[error("no label is left of {rows}: {left_out}")]
     Empty {
@@ -339,6 +349,7 @@ impl SelectError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Taken { .. } | Self::NotExplained { .. } => Some("give another --name: a selection is never changed".into()),
+            Self::OtherClasses { .. } => Some("a student would learn the soft labels of one class as another's: add one of the teachers with the other's classes, in their order".into()),
             Self::Empty { .. } => Some("lower the threshold, or look at the labels with `understudy sql`".into()),
             Self::NoLabels { .. } => Some("label first with `understudy label`, or name Parquet files with --labels".into()),
             Self::BadLabels { .. } => Some("labels need `key` (text), `class` (any integer) and `confidence` (a number); `probs` (a list of numbers), `sha256` (32 bytes, not text) and `phash` (a 64-bit integer) may be there".into()),

@@ -87,8 +87,12 @@ pub struct InputRecord {
     pub generation: Option<u32>,
     /// How many objects.
     pub files: u64,
-    /// SHA-256 of their paths, sizes and etags, and of the queries, in hexadecimal.
+    /// SHA-256 of their paths, sizes and etags, of the held-out images' labels', of the generations in which images changed or went, and of the
+    /// queries, in hexadecimal.
     pub sha256: String,
+    /// Whether the queries were a user's own (`--queries`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_queries: bool,
 }
 
 /// The sums of a selection.

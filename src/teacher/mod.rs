@@ -397,6 +397,18 @@ impl Teacher {
     }
 }
 
+/// In what the classes of two teachers differ; nothing where they are the same ones in the same order, so that their numbers mean the same.
+pub fn differing_classes(a: &[String], b: &[String]) -> Option<String> {
+    if a.len() != b.len() {
+        return Some(format!("{} and {} classes", a.len(), b.len()));
+    }
+    let class = a.iter().zip(b).position(|(a, b)| a != b)?;
+    Some(format!(
+        "class {class} is `{}` and `{}`",
+        a[class], b[class]
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
