@@ -6,7 +6,7 @@ use crate::support::http::{Server, token};
 use crate::support::onnx::Model;
 use crate::support::{Place, colour, jpeg, python};
 
-/// What every script begins with: `connect(more)` to the URL of the first argument, and `refused(call)`, which is the error's words.
+/// What every script begins with: `connect(more)` to the URL of the first argument, `refused(call)`, which is the error's words, and `run(sql)`, a query's rows.
 const BEGIN: &str = r"
 import json, sys
 import adbc_driver_flightsql.dbapi as flight
@@ -22,6 +22,11 @@ def refused(call):
     except Error as e:
         return str(e)
     raise SystemExit('it was not refused')
+
+def run(sql):
+    with connect() as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
 ";
 
 /// Ten labelled images of two colours, and a view over them.
@@ -166,11 +171,6 @@ fn what_is_wrong_is_told_as_over_http() {
     let answer = ask(
         &url,
         r"
-def run(sql):
-    with connect() as connection, connection.cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetchall()
-
 with connect() as connection, connection.cursor() as cursor:
     update = refused(lambda: cursor.executescript('DELETE FROM labels'))
 print(json.dumps({
@@ -210,11 +210,6 @@ fn a_stream_that_a_client_takes_slowly_holds_up_streams_beyond_their_number_alon
         r"
 import time, urllib.request
 
-def run(sql):
-    with connect() as connection, connection.cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetchall()
-
 def over_http():
     request = urllib.request.Request(sys.argv[2] + '/v1/sql', json.dumps({'sql': 'SELECT 2 AS two'}).encode(), {'Content-Type': 'application/json'})
     return json.load(urllib.request.urlopen(request))['rows']
@@ -241,6 +236,90 @@ print(json.dumps({'first': first, 'busy': busy, 'http': http, 'after': after}))
     assert_eq!(answer["http"], json!([{"two": 2}]));
     let busy = answer["busy"].as_str().unwrap();
     assert!(busy.contains("as many queries run as may"), "{busy}");
+}
+
+#[test]
+fn a_stream_whose_time_is_over_gives_up_its_place_though_its_client_stays() {
+    let place = place();
+    let (_server, url) = serve_with(&place, "[flight]\nconcurrent = 1\ntime_s = 1.0\n");
+    let answer = ask(
+        &url,
+        r"
+import time
+
+with connect() as connection, connection.cursor() as cursor:
+    cursor.execute('SELECT value FROM generate_series(1, 20000000)')
+    cursor.fetchone()
+    time.sleep(2)
+    after = run('SELECT 1')
+    late = refused(cursor.fetchall)
+print(json.dumps({'after': after, 'late': late}))
+",
+        &[],
+    );
+    assert_eq!(answer["after"], json!([[1]]));
+    let late = answer["late"].as_str().unwrap();
+    assert!(late.contains("stopped after 1 s"), "{late}");
+}
+
+#[test]
+fn values_that_many_rows_share_come_in_batches_of_a_bounded_size() {
+    let place = place();
+    let (_server, url) = serve(&place, &[]);
+    let answer = ask(
+        &url,
+        r"
+with connect() as connection, connection.cursor() as cursor:
+    cursor.execute(sys.argv[2])
+    reader = cursor.fetch_record_batch()
+    batches = [(b.num_rows, b.nbytes) for b in reader]
+print(json.dumps({'rows': sum(n for n, _ in batches), 'largest': max(b for _, b in batches), 'types': [str(t) for t in reader.schema.types]}))
+",
+        &[
+            "SELECT arrow_cast(repeat('x', 20000), 'Dictionary(Int32, Utf8)') AS x FROM generate_series(1, 5000)",
+        ],
+    );
+    assert_eq!(
+        (&answer["rows"], &answer["types"]),
+        (&json!(5000), &json!(["string"]))
+    );
+    let largest = answer["largest"].as_u64().unwrap();
+    assert!((1 << 20..=9 << 20).contains(&largest), "{largest}");
+}
+
+#[test]
+fn of_parameters_no_more_than_a_row_is_read() {
+    let place = place();
+    let (_server, url) = serve(&place, &[]);
+    let answer = ask(
+        &url,
+        r"
+import pyarrow as pa
+taken = 0
+
+def endless():
+    global taken
+    for n in range(100_000):
+        taken += 1
+        yield pa.record_batch({'0': pa.array([n] * 10_000)})
+
+schema = pa.schema([('0', pa.int64())])
+with connect() as connection, connection.cursor() as cursor:
+    statement = cursor.adbc_statement
+    statement.set_sql_query('SELECT ? AS x')
+    statement.prepare()
+    reader = pa.RecordBatchReader.from_batches(schema, endless())
+    def call():
+        statement.bind_stream(reader)
+        statement.execute_query()
+    said = refused(call)
+print(json.dumps({'said': said, 'taken': taken}))
+",
+        &[],
+    );
+    let said = answer["said"].as_str().unwrap();
+    assert!(said.contains("one row of parameters"), "{said}");
+    assert!(answer["taken"].as_u64().unwrap() < 10_000, "{answer}");
 }
 
 #[test]

@@ -115,12 +115,40 @@ fn a_query_that_wants_too_much_is_stopped_and_the_server_goes_on() {
     );
     // Bytes of the answer.
     let (detail, _) = server
-        .sql("SELECT repeat('x', 3000) AS x FROM generate_series(1, 900)")
+        .sql("SELECT repeat('x', 2000) AS x FROM generate_series(1, 900)")
         .problem(422);
     assert!(
         detail.contains("its answer has more than 1000000 bytes"),
         "{detail}"
     );
+    // Of a value that is there once, and comes in every row.
+    for kind in ["Dictionary(Int32, Utf8)", "Utf8View"] {
+        let (detail, _) = server
+            .sql(&format!(
+                "SELECT arrow_cast(repeat('x', 2000), '{kind}') AS x FROM generate_series(1, 900)"
+            ))
+            .problem(422);
+        assert!(detail.contains("1000000 bytes"), "{detail}");
+    }
+    // A name that comes in every row.
+    let name = "x".repeat(10_000);
+    let (detail, _) = server
+        .sql(&format!(
+            "SELECT value AS {name} FROM generate_series(1, 900)"
+        ))
+        .problem(422);
+    assert!(
+        detail.contains("its answer has more than 4000000 bytes in this form"),
+        "{detail}"
+    );
+    // A function's result.
+    for large in [
+        "length(repeat('x', 1000000))",
+        "cardinality(range(0, 1000000000))",
+    ] {
+        let (detail, _) = server.sql(&format!("SELECT {large}")).problem(422);
+        assert!(detail.contains("would make"), "{detail}");
+    }
     // Memory.
     let hungry = "SELECT count(*) FROM generate_series(1, 5000000) a JOIN generate_series(1, 5000000) b ON a.value = b.value";
     let (detail, hint) = server.sql(hungry).problem(422);

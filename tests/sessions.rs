@@ -130,6 +130,12 @@ fn a_query_that_is_too_deep_to_be_planned_is_refused() {
             4001,
         ),
         (format!("SELECT {}TRUE", "NOT ".repeat(3000)), 3000),
+        // Enough to overflow the stack of whoever drops what was parsed.
+        (format!("SELECT 'a'{}", " LIKE 'a'".repeat(12_000)), 12_000),
+        (
+            format!("SELECT 1 FROM labels a{}", ", (SELECT 1, 2) b".repeat(2000)),
+            2001,
+        ),
     ] {
         let (code, text) = place.fails(&["sql", &query]);
         assert_eq!(code, 2, "{text}");

@@ -78,35 +78,12 @@ pub(crate) fn reads() -> SQLOptions {
 /// The most operators of a query: a chain of them is a tree as deep, which is planned by functions that call themselves.
 const MOST_OPERATORS: usize = 1000;
 
-/// Refuses a query of so many operators that planning it could overflow a thread's stack. The parser itself bounds parentheses.
+/// Refuses a query of so many operators that planning it, or dropping its plan, could overflow a thread's stack. The parser itself bounds parentheses.
 fn check_depth(sql: &str) -> Result<(), CatalogError> {
     // What cannot be cut into words is the parser's to say.
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize();
-    let deepens = |token: &&Token| match token {
-        Token::Word(word) => matches!(
-            word.keyword,
-            Keyword::AND
-                | Keyword::OR
-                | Keyword::NOT
-                | Keyword::UNION
-                | Keyword::EXCEPT
-                | Keyword::INTERSECT
-                | Keyword::JOIN
-                | Keyword::IS
-                | Keyword::COLLATE
-        ),
-        Token::Number(..)
-        | Token::SingleQuotedString(_)
-        | Token::Whitespace(_)
-        | Token::Comma
-        | Token::Period
-        | Token::SemiColon
-        | Token::LParen
-        | Token::RParen
-        | Token::Placeholder(_)
-        | Token::EOF => false,
-        _ => true,
-    };
+    let mut places = Places::default();
+    let deepens = |token: &&Token| places.deepens(token);
     let operators = tokens.map_or(0, |tokens| tokens.iter().filter(deepens).count());
     if operators > MOST_OPERATORS {
         return Err(CatalogError::Deep {
@@ -115,6 +92,87 @@ fn check_depth(sql: &str) -> Result<(), CatalogError> {
         });
     }
     Ok(())
+}
+
+/// Where a query's word stands.
+#[derive(Default)]
+struct Places {
+    /// Of each open parenthesis, whether tables are listed there: a comma between them joins.
+    outer: Vec<bool>,
+    /// Of the innermost one.
+    tables: bool,
+}
+
+impl Places {
+    /// Whether a word makes a tree deeper, with what came before it.
+    fn deepens(&mut self, token: &Token) -> bool {
+        match token {
+            Token::Word(word) => self.keyword(word.keyword),
+            Token::LParen => {
+                self.outer.push(self.tables);
+                self.tables = false;
+                false
+            }
+            Token::RParen => {
+                self.tables = self.outer.pop().unwrap_or_default();
+                false
+            }
+            Token::Comma => self.tables,
+            Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Whitespace(_)
+            | Token::Period
+            | Token::SemiColon
+            | Token::Placeholder(_)
+            | Token::EOF => false,
+            _ => true,
+        }
+    }
+
+    fn keyword(&mut self, keyword: Keyword) -> bool {
+        match keyword {
+            Keyword::FROM => {
+                self.tables = true;
+                return true;
+            }
+            Keyword::SELECT
+            | Keyword::WHERE
+            | Keyword::GROUP
+            | Keyword::HAVING
+            | Keyword::WINDOW
+            | Keyword::QUALIFY
+            | Keyword::ORDER => self.tables = false,
+            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
+                self.tables = false;
+                return true;
+            }
+            _ => {}
+        }
+        matches!(
+            keyword,
+            Keyword::AND
+                | Keyword::AT
+                | Keyword::BETWEEN
+                | Keyword::COLLATE
+                | Keyword::DIV
+                | Keyword::ILIKE
+                | Keyword::IN
+                | Keyword::IS
+                | Keyword::JOIN
+                | Keyword::LATERAL
+                | Keyword::LIKE
+                | Keyword::MATCH
+                | Keyword::MEMBER
+                | Keyword::NOT
+                | Keyword::NOTNULL
+                | Keyword::OR
+                | Keyword::OVERLAPS
+                | Keyword::REGEXP
+                | Keyword::RLIKE
+                | Keyword::SIMILAR
+                | Keyword::XOR
+        )
+    }
 }
 
 fn is_copy(statement: &Statement) -> bool {

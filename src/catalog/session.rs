@@ -14,11 +14,11 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::path::Path;
 
-use super::CatalogError;
 use super::columns::Columns;
 use super::read_only::ReadOnly;
 use super::superseded::Superseded;
 use super::yielding::YieldInJoins;
+use super::{CatalogError, bounded};
 use crate::store;
 use crate::workspace::Workspace;
 
@@ -129,7 +129,9 @@ pub(super) fn read_only(
         .with_table_factories(HashMap::new())
         .with_physical_optimizer_rule(Arc::new(YieldInJoins))
         .build();
-    Ok(SessionContext::new_with_state(state))
+    let context = SessionContext::new_with_state(state);
+    bounded::register(&context, memory);
+    Ok(context)
 }
 
 fn config(partitions: usize) -> SessionConfig {

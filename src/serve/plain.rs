@@ -1,7 +1,8 @@
-//! Types that every reader of Arrow knows: text and bytes without views, values without dictionaries.
+//! Types that every reader of Arrow knows: text and bytes without views, values without dictionaries. And how large rows are once they are written so.
 
 use std::sync::Arc;
 
+use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -33,6 +34,65 @@ fn data_type(of: &DataType) -> DataType {
     }
 }
 
+/// Bytes of rows in the types of [`schema`]: what is one value in memory, that many rows share, is written as often.
+pub(super) fn bytes(of: &RecordBatch) -> usize {
+    of.columns()
+        .iter()
+        .map(|column| size(column.as_ref()))
+        .sum()
+}
+
+fn size(of: &dyn Array) -> usize {
+    let rows = of.len();
+    let texts = |lengths: &mut dyn Iterator<Item = usize>| lengths.sum::<usize>() + 4 * rows;
+    match of.data_type() {
+        DataType::Utf8View => texts(&mut of.as_string_view().lengths().map(|n| n as usize)),
+        DataType::BinaryView => texts(&mut of.as_binary_view().lengths().map(|n| n as usize)),
+        DataType::Dictionary(..) => {
+            let of = of.as_any_dictionary();
+            let values: Vec<usize> = (0..of.values().len())
+                .map(|i| size(of.values().slice(i, 1).as_ref()))
+                .collect();
+            let size = |key: &usize| values.get(*key).copied().unwrap_or_default();
+            of.normalized_keys().iter().map(size).sum()
+        }
+        DataType::List(_) => {
+            let of = of.as_list::<i32>();
+            let (first, last) = (of.value_offsets()[0], of.value_offsets()[rows]);
+            size(
+                of.values()
+                    .slice(first as usize, (last - first) as usize)
+                    .as_ref(),
+            ) + 4 * rows
+        }
+        DataType::LargeList(_) => {
+            let of = of.as_list::<i64>();
+            let (first, last) = (of.value_offsets()[0], of.value_offsets()[rows]);
+            size(
+                of.values()
+                    .slice(first as usize, (last - first) as usize)
+                    .as_ref(),
+            ) + 8 * rows
+        }
+        DataType::ListView(_) => {
+            let of = of.as_list_view::<i32>();
+            (0..rows).map(|i| size(of.value(i).as_ref())).sum()
+        }
+        DataType::LargeListView(_) => {
+            let of = of.as_list_view::<i64>();
+            (0..rows).map(|i| size(of.value(i).as_ref())).sum()
+        }
+        DataType::FixedSizeList(..) => size(of.as_fixed_size_list().values().as_ref()),
+        DataType::Struct(_) => of
+            .as_struct()
+            .columns()
+            .iter()
+            .map(|c| size(c.as_ref()))
+            .sum(),
+        _ => of.to_data().get_slice_memory_size().unwrap_or_default(),
+    }
+}
+
 /// Rows in the types of [`schema`].
 pub(super) fn batch(of: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = of.columns().iter().zip(&schema.fields);
@@ -40,4 +100,35 @@ pub(super) fn batch(of: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch,
     let columns = columns.collect::<Result<_, _>>()?;
     let rows = RecordBatchOptions::new().with_row_count(Some(of.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringArray, StringViewArray};
+
+    use super::*;
+
+    /// A batch of one column.
+    fn of(column: ArrayRef) -> RecordBatch {
+        RecordBatch::try_from_iter([("x", column)]).unwrap()
+    }
+
+    #[test]
+    fn what_many_rows_share_counts_for_each() {
+        let long = "x".repeat(1000);
+        let once: ArrayRef = Arc::new(StringArray::from(vec![long.as_str()]));
+        let keys = Int32Array::from(vec![0; 100]);
+        let dictionary: ArrayRef = Arc::new(DictionaryArray::new(keys, once));
+        let views: ArrayRef = Arc::new(StringViewArray::from(vec![long.as_str(); 100]));
+        for shared in [dictionary, views] {
+            let shared = of(shared);
+            let written = batch(&shared, &Arc::new(schema(&shared.schema()))).unwrap();
+            let size = bytes(&shared);
+            assert!((100_000..=101_000).contains(&size), "{size}");
+            assert!((100_000..=101_000).contains(&bytes(&written)));
+            assert!((5_000..=5_100).contains(&bytes(&shared.slice(7, 5))));
+        }
+        let empty: ArrayRef = Arc::new(StringViewArray::from(Vec::<&str>::new()));
+        assert_eq!(bytes(&of(empty)), 0);
+    }
 }

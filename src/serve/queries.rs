@@ -34,6 +34,9 @@ const SPARE_THREADS: usize = 2;
 /// Batches of a stream that wait for a client.
 const BATCHES_AHEAD: usize = 2;
 
+/// Bytes of a batch of a stream, or one row.
+const BATCH_BYTES: usize = 8 << 20;
+
 /// Rows of an answer.
 #[derive(Debug)]
 pub(super) struct Rows {
@@ -230,7 +233,6 @@ impl Queries {
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let task = threads.spawn(
             async move {
-                let _place = place;
                 let (rows, failed) = (sender.clone(), sender);
                 let mut begun = Some(begun);
                 let work = async {
@@ -248,6 +250,8 @@ impl Queries {
                 };
                 let done = tokio::time::timeout(limit, work).await;
                 let done = done.unwrap_or(Err(CatalogError::Time { limit }));
+                // Not after the client has taken what is left, which may be never.
+                drop(place);
                 if let Err(e) = done {
                     // To whom still waits for it, if anybody does.
                     let problem = Problem::from(e);
@@ -383,9 +387,15 @@ async fn send(
             });
         };
         left = after;
-        let batch = plain::batch(&batch, schema).map_err(|e| failed(e.into()))?;
-        if to.send(Ok(batch)).await.is_err() {
-            break;
+        // What many rows share is written for each: never for all of them at once.
+        let pieces = plain::bytes(&batch).div_ceil(BATCH_BYTES).max(1);
+        let rows = batch.num_rows().div_ceil(pieces).max(1);
+        for first in (0..batch.num_rows()).step_by(rows) {
+            let piece = batch.slice(first, rows.min(batch.num_rows() - first));
+            let piece = plain::batch(&piece, schema).map_err(|e| failed(e.into()))?;
+            if to.send(Ok(piece)).await.is_err() {
+                return Ok(());
+            }
         }
     }
     Ok(())
@@ -411,7 +421,8 @@ async fn collect(
         rows.cut = batch.num_rows() > left;
         let batch = batch.slice(0, batch.num_rows().min(left));
         left -= batch.num_rows();
-        room.try_grow(batch.get_array_memory_size())
+        let written = plain::bytes(&batch);
+        room.try_grow(batch.get_array_memory_size().max(written))
             .map_err(failed)?;
         if room.size() > bytes {
             return Err(CatalogError::Memory {

@@ -1,5 +1,7 @@
 //! What begins with a backslash: commands to the session rather than SQL.
 
+use std::time::Duration;
+
 use crate::cli::Format;
 use crate::error::nearest;
 
@@ -42,7 +44,8 @@ pub(super) enum Command<'a> {
     Functions,
     Format(Format),
     Rows(usize),
-    Timeout(f64),
+    /// Zero for none.
+    Timeout(Duration),
     Timing,
     Refresh,
     Quit,
@@ -82,8 +85,8 @@ pub(super) fn parse(line: &str) -> Result<Command<'_>, String> {
         }
         "\\timeout" => {
             let seconds: Option<f64> = rest.parse().ok();
-            let seconds = seconds.filter(|s| s.is_finite() && *s >= 0.0);
-            return Ok(Command::Timeout(seconds.ok_or_else(|| wants("seconds"))?));
+            let limit = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+            return Ok(Command::Timeout(limit.ok_or_else(|| wants("seconds"))?));
         }
         "\\timing" => Command::Timing,
         "\\refresh" => Command::Refresh,
@@ -109,7 +112,8 @@ mod tests {
     fn commands_are_parsed_and_mistakes_told() {
         assert_eq!(parse("\\d labels;"), Ok(Command::Table("labels")));
         assert_eq!(parse(" \\format  csv "), Ok(Command::Format(Format::Csv)));
-        assert_eq!(parse("\\timeout 0.5"), Ok(Command::Timeout(0.5)));
+        let half = Duration::from_millis(500);
+        assert_eq!(parse("\\timeout 0.5"), Ok(Command::Timeout(half)));
         assert_eq!(parse("quit;"), Ok(Command::Quit));
         let wrong = |line| parse(line).unwrap_err();
         assert_eq!(
@@ -121,7 +125,15 @@ mod tests {
             "`\\format` wants table, csv or json"
         );
         assert_eq!(wrong("\\rows many"), "`\\rows` wants a number of rows");
-        assert_eq!(wrong("\\timeout NaN"), "`\\timeout` wants seconds");
+        for no_seconds in [
+            "\\timeout NaN",
+            "\\timeout -1",
+            "\\timeout 1e300",
+            "\\timeout inf",
+            "\\timeout",
+        ] {
+            assert_eq!(wrong(no_seconds), "`\\timeout` wants seconds");
+        }
         assert_eq!(wrong("\\q now"), "`\\q` wants nothing behind it");
         assert!(is_command("\\q") && is_command("exit") && !is_command("exit FROM x"));
     }

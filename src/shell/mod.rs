@@ -203,8 +203,8 @@ impl Shell {
             }
             Command::Format(format) => self.format = format,
             Command::Rows(rows) => self.limits.rows = rows,
-            Command::Timeout(seconds) => {
-                self.limits.time = (seconds > 0.0).then(|| Duration::from_secs_f64(seconds));
+            Command::Timeout(limit) => {
+                self.limits.time = (!limit.is_zero()).then_some(limit);
             }
             Command::Timing => {
                 self.timing = !self.timing;

@@ -174,8 +174,10 @@ impl FlightSqlService for FlightSql {
         let mut statement = Statement::of(&query.prepared_statement_handle)?;
         let data = request.into_inner().map_err(FlightError::from);
         let batches = FlightRecordBatchStream::new_from_flight_data(data);
-        let batches: Vec<RecordBatch> = batches.try_collect().await?;
-        statement.bind(&batches)?;
+        let limit = self.service.config.limits.body_timeout();
+        let row = tokio::time::timeout(limit, statement::row(batches)).await;
+        let row = row.map_err(|_| Status::deadline_exceeded("the parameters came too slowly"))?;
+        statement.bind(&row?)?;
         Ok(DoPutPreparedStatementResult {
             prepared_statement_handle: Some(statement.handle()),
         })

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use futures::{Stream, TryStreamExt as _};
 use prost::Message as _;
 use tonic::Status;
 
@@ -52,14 +53,7 @@ impl Statement {
     }
 
     /// Takes over a row of values.
-    pub(super) fn bind(&mut self, batches: &[RecordBatch]) -> Result<(), Status> {
-        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        let row = batches.iter().find(|batch| batch.num_rows() > 0);
-        let Some(row) = row.filter(|_| rows == 1) else {
-            return Err(Status::invalid_argument(format!(
-                "a query takes one row of parameters, not {rows}"
-            )));
-        };
+    pub(super) fn bind(&mut self, row: &RecordBatch) -> Result<(), Status> {
         let bad = |e| Status::invalid_argument(format!("the parameters cannot be used: {e}"));
         let mut stream = StreamWriter::try_new(Vec::new(), &row.schema()).map_err(bad)?;
         stream.write(row).map_err(bad)?;
@@ -85,6 +79,28 @@ impl Statement {
     }
 }
 
+/// The one row of a client's stream. No more is read of a longer one.
+pub(super) async fn row<E>(
+    mut batches: impl Stream<Item = Result<RecordBatch, E>> + Unpin,
+) -> Result<RecordBatch, Status>
+where
+    Status: From<E>,
+{
+    let mut row = None;
+    while let Some(batch) = batches.try_next().await? {
+        match (batch.num_rows(), &row) {
+            (0, _) => {}
+            (1, None) => row = Some(batch),
+            _ => {
+                return Err(Status::invalid_argument(
+                    "a query takes one row of parameters, not several",
+                ));
+            }
+        }
+    }
+    row.ok_or_else(|| Status::invalid_argument("a query takes one row of parameters, not 0"))
+}
+
 /// `?`, as JDBC and Python's DB-API write parameters, becomes `$1`, `$2` and so on, as the catalog's SQL has them.
 fn numbered(sql: &str) -> Result<String, Status> {
     if !sql.contains('?') {
@@ -107,6 +123,8 @@ fn numbered(sql: &str) -> Result<String, Status> {
 
 #[cfg(test)]
 mod tests {
+    use futures::stream;
+
     use super::*;
     use arrow::array::{ArrayRef, Int64Array, StringArray};
     use std::sync::Arc;
@@ -129,8 +147,8 @@ mod tests {
         assert!(numbered("SELECT 'open ?").is_err());
     }
 
-    #[test]
-    fn a_handle_holds_the_query_and_one_row_of_values() {
+    #[tokio::test]
+    async fn a_handle_holds_the_query_and_one_row_of_values() {
         let mut statement = Statement::new("SELECT ? + ?").unwrap();
         assert_eq!(statement.values().unwrap(), []);
         let columns: [(&str, ArrayRef); 2] = [
@@ -138,11 +156,20 @@ mod tests {
             ("1", Arc::new(StringArray::from(vec![Some("x"), None]))),
         ];
         let rows = RecordBatch::try_from_iter(columns).unwrap();
-        let error = statement.bind(std::slice::from_ref(&rows)).unwrap_err();
-        assert!(error.message().contains("one row"), "{error}");
-        statement
-            .bind(&[rows.slice(0, 0), rows.slice(1, 1)])
-            .unwrap();
+        let of = async |batches: &[RecordBatch]| {
+            let batches = batches.iter().cloned().map(Ok::<_, Status>);
+            row(stream::iter(batches)).await
+        };
+        for several in [
+            &[][..],
+            std::slice::from_ref(&rows),
+            &[rows.slice(0, 1), rows.slice(1, 1)],
+        ] {
+            let error = of(several).await.unwrap_err();
+            assert!(error.message().contains("one row"), "{error}");
+        }
+        let second = of(&[rows.slice(0, 0), rows.slice(1, 1)]).await.unwrap();
+        statement.bind(&second).unwrap();
         let read = Statement::of(&statement.handle()).unwrap();
         assert_eq!(read.sql, "SELECT $1 + $2");
         let values = [ScalarValue::Int64(Some(8)), ScalarValue::Utf8(None)];

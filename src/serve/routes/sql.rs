@@ -1,5 +1,7 @@
 //! `POST /v1/sql`: one query, its answer as JSON, CSV, an Arrow stream or Parquet.
 
+use std::io::{self, Write};
+
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::WriterBuilder;
@@ -10,6 +12,7 @@ use axum::extract::State;
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
+use datafusion::error::DataFusionError;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
@@ -67,7 +70,8 @@ pub(super) async fn sql(
         return Err(Problem::bad_request("`max_rows` is 0").with_hint("use 1 or more"));
     }
     let (workspace, rows) = (&service.workspace, query.max_rows);
-    let make = move |rows: Rows| Ok((rows.cut, write(&rows, form)?));
+    let most = service.config.sql.result_bytes;
+    let make = move |rows: Rows| Ok((rows.cut, write(&rows, form, most)?));
     let (cut, body) = service
         .queries
         .answer(workspace, query.sql, rows, make)
@@ -118,49 +122,90 @@ fn form(headers: &HeaderMap) -> Result<(Form, &'static str), Problem> {
     .with_hint(format!("there are {}", known.join(", "))))
 }
 
-fn write(rows: &Rows, form: Form) -> Result<Vec<u8>, CatalogError> {
-    let of_arrow = |e: ArrowError| CatalogError::Query {
-        detail: format!("its answer cannot be written in this form: {e}"),
-    };
-    let of_parquet = |e: ParquetError| CatalogError::Query {
-        detail: format!("its answer cannot be written in this form: {e}"),
-    };
-    let mut out = Vec::new();
-    match form {
-        Form::Json => json(rows).map_err(of_arrow),
-        Form::Csv => {
-            let mut writer = arrow::csv::WriterBuilder::new()
-                .with_header(true)
-                .build(&mut out);
-            // The header is there where no row is.
-            let empty = RecordBatch::new_empty(rows.schema.clone());
-            for batch in std::iter::once(&empty).chain(&rows.batches) {
-                let batch = flat(batch).map_err(of_arrow)?;
-                writer.write(&batch).map_err(of_arrow)?;
-            }
-            drop(writer);
-            Ok(out)
+/// How much larger a text may be than its rows are in Arrow's form: names of columns are repeated in JSON, and some characters escaped.
+const TEXT: usize = 4;
+
+/// An answer as it is written, up to a limit.
+struct Bounded {
+    out: Vec<u8>,
+    most: usize,
+    /// Whether it was reached.
+    full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.full |= bytes.len() > self.most - self.out.len();
+        if self.full {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
-        Form::Arrow => {
-            let mut writer = StreamWriter::try_new(out, &rows.schema).map_err(of_arrow)?;
-            for batch in &rows.batches {
-                writer.write(batch).map_err(of_arrow)?;
-            }
-            writer.into_inner().map_err(of_arrow)
-        }
-        Form::Parquet => {
-            let mut writer =
-                ArrowWriter::try_new(out, rows.schema.clone(), None).map_err(of_parquet)?;
-            for batch in &rows.batches {
-                writer.write(batch).map_err(of_parquet)?;
-            }
-            writer.into_inner().map_err(of_parquet)
-        }
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
+/// The answer in a form. `most` is what its rows may have in bytes.
+fn write(rows: &Rows, form: Form, most: usize) -> Result<Vec<u8>, CatalogError> {
+    let mut out = Bounded {
+        out: Vec::new(),
+        most: most.saturating_mul(TEXT),
+        full: false,
+    };
+    let written: Result<(), DataFusionError> = match form {
+        Form::Json => json(rows, &mut out).map_err(Into::into),
+        Form::Csv => csv(rows, &mut out).map_err(Into::into),
+        Form::Arrow => stream(rows, &mut out).map_err(Into::into),
+        Form::Parquet => parquet(rows, &mut out).map_err(Into::into),
+    };
+    match written {
+        Ok(()) => Ok(out.out),
+        Err(_) if out.full => Err(CatalogError::Memory {
+            detail: format!("its answer has more than {} bytes in this form", out.most),
+        }),
+        Err(e) => Err(CatalogError::Query {
+            detail: format!(
+                "its answer cannot be written in this form: {}",
+                e.strip_backtrace()
+            ),
+        }),
+    }
+}
+
+fn csv(rows: &Rows, out: &mut Bounded) -> Result<(), ArrowError> {
+    let mut writer = arrow::csv::WriterBuilder::new()
+        .with_header(true)
+        .build(out);
+    // The header is there where no row is.
+    let empty = RecordBatch::new_empty(rows.schema.clone());
+    for batch in std::iter::once(&empty).chain(&rows.batches) {
+        writer.write(&flat(batch)?)?;
+    }
+    Ok(())
+}
+
+fn stream(rows: &Rows, out: &mut Bounded) -> Result<(), ArrowError> {
+    let mut writer = StreamWriter::try_new(out, &rows.schema)?;
+    for batch in &rows.batches {
+        writer.write(batch)?;
+    }
+    writer.finish()
+}
+
+fn parquet(rows: &Rows, out: &mut Bounded) -> Result<(), ParquetError> {
+    let mut writer = ArrowWriter::try_new(out, rows.schema.clone(), None)?;
+    for batch in &rows.batches {
+        writer.write(batch)?;
+    }
+    writer.close()?;
+    Ok(())
+}
+
 /// `{"columns": […], "rows": […], "truncated": …}`, rows as objects in which nulls are named.
-fn json(rows: &Rows) -> Result<Vec<u8>, ArrowError> {
+fn json(rows: &Rows, out: &mut Bounded) -> Result<(), ArrowError> {
     let columns: Vec<Column> = rows
         .schema
         .fields()
@@ -171,20 +216,19 @@ fn json(rows: &Rows) -> Result<Vec<u8>, ArrowError> {
             nullable: field.is_nullable(),
         })
         .collect();
-    let columns = serde_json::to_vec(&columns).map_err(|e| ArrowError::ExternalError(e.into()))?;
-    let mut out = b"{\"columns\":".to_vec();
-    out.extend(columns);
-    out.extend(b",\"rows\":");
+    out.write_all(b"{\"columns\":")?;
+    serde_json::to_writer(&mut *out, &columns).map_err(io::Error::from)?;
+    out.write_all(b",\"rows\":")?;
     let mut writer = WriterBuilder::new()
         .with_explicit_nulls(true)
-        .build::<_, JsonArray>(out);
+        .build::<_, JsonArray>(&mut *out);
     for batch in &rows.batches {
         writer.write(batch)?;
     }
     writer.finish()?;
-    let mut out = writer.into_inner();
-    out.extend(format!(",\"truncated\":{}}}", rows.cut).bytes());
-    Ok(out)
+    drop(writer);
+    write!(out, ",\"truncated\":{}}}", rows.cut)?;
+    Ok(())
 }
 
 #[cfg(test)]
