@@ -119,6 +119,26 @@ fn a_server_without_tokens_is_not_reached_under_the_name_of_a_web_page() {
     server
         .send("OPTIONS", "/v1/promotions", &[], b"")
         .problem(405);
+    // Where nothing has to be sent the browser says whose form it is.
+    let cancel = |origin: &str| {
+        let said = [("Origin", origin)];
+        server.send("POST", "/v1/jobs/job-0123456789abcdef/cancel", &said, b"")
+    };
+    for foreign in [
+        "https://evil.example",
+        "http://127.0.0.1.evil.example",
+        "null",
+        "",
+    ] {
+        cancel(foreign).problem(403);
+    }
+    for own in [
+        "http://localhost:8080",
+        "http://127.0.0.1:8080",
+        "http://[::1]",
+    ] {
+        cancel(own).problem(404);
+    }
 }
 
 #[test]

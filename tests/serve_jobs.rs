@@ -110,6 +110,29 @@ fn a_job_is_submitted_once_by_its_key_watched_to_its_end_and_in_the_audit_log() 
 }
 
 #[test]
+fn a_stop_does_not_wait_for_those_who_watch_a_job() {
+    let place = place();
+    let mut server = start(&place, "[worker]\njobs = 0\n");
+    let work = json!({"kind": "label", "dataset": "d", "teacher": "other"});
+    let job = submit(&server, "a", &work).ok();
+    let mut stream = server.connect();
+    let head = server.head(
+        "GET",
+        &format!("/v1/jobs/{}/events", job["id"].as_str().unwrap()),
+    );
+    stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    lines
+        .find(|line| line.as_ref().unwrap().starts_with("data: "))
+        .unwrap()
+        .unwrap();
+    let started = std::time::Instant::now();
+    server.signal("-TERM");
+    assert_eq!(server.ended(), Some(0));
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+}
+
+#[test]
 fn a_job_that_fails_says_why_and_one_that_waits_can_be_cancelled() {
     let place = place();
     // A replica that only serves: what is submitted waits for another.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::http::{Answer, Server};
@@ -31,6 +31,18 @@ fn peak_mb(server: &Server) -> u64 {
         .unwrap();
     let kb: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
     kb / 1024
+}
+
+/// A connection on which a query was sent.
+fn asking(server: &Server, body: &str) -> TcpStream {
+    let mut stream = server.connect();
+    let head = server.head("POST", "/v1/sql")
+        + &format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
 }
 
 #[test]
@@ -149,13 +161,7 @@ fn a_client_that_takes_no_bytes_is_given_up() {
     let place = promoted();
     let server = server(&place, "[limits]\nwrite_timeout_s = 0.5\n");
     let query = r#"{"sql": "SELECT repeat('x', 20000) AS x FROM generate_series(1, 2000)"}"#;
-    let mut stream = server.connect();
-    let head = server.head("POST", "/v1/sql")
-        + &format!(
-            "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{query}",
-            query.len()
-        );
-    stream.write_all(head.as_bytes()).unwrap();
+    let mut stream = asking(&server, query);
     // 40 MB are on their way, of which the kernel takes a few.
     wait_until(|| server.log().contains("/v1/sql"));
     wait_until(|| server.metric("understudy_http_connections ") <= 1);
@@ -176,13 +182,7 @@ fn a_server_that_stops_finishes_what_is_under_way_and_takes_nothing_new() {
         let query =
             "SELECT count(*) AS n FROM generate_series(1, 100000000) AS s(v) WHERE v % 3 = 1";
         let body = serde_json::json!({ "sql": query }).to_string();
-        let mut stream = server.connect();
-        let head = server.head("POST", "/v1/sql")
-            + &format!(
-                "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            );
-        stream.write_all(head.as_bytes()).unwrap();
+        let stream = asking(&server, &body);
         std::thread::sleep(Duration::from_millis(300));
         server.signal(signal);
         wait_until(|| server.log().contains("stopping once"));
@@ -190,7 +190,7 @@ fn a_server_that_stops_finishes_what_is_under_way_and_takes_nothing_new() {
         assert_eq!(answer.ok()["rows"][0]["n"], 33_333_334);
         assert_eq!(server.ended(), Some(0));
         let address = server.url.trim_start_matches("http://").to_owned();
-        assert!(std::net::TcpStream::connect(address).is_err());
+        assert!(TcpStream::connect(address).is_err());
         assert!(server.log().contains("stopped"), "{}", server.log());
     }
 }
@@ -215,6 +215,22 @@ fn a_stop_waits_no_longer_than_it_may() {
         "{:?}",
         started.elapsed()
     );
+}
+
+#[test]
+fn a_client_that_leaves_is_counted_and_logged() {
+    let place = promoted();
+    let server = server(&place, "");
+    let query =
+        r#"{"sql": "SELECT count(*) FROM generate_series(1, 1000000000) AS s(v) WHERE v % 3 = 1"}"#;
+    let stream = asking(&server, query);
+    std::thread::sleep(Duration::from_millis(300));
+    drop(stream);
+    wait_until(|| server.log().contains("the client has left"));
+    let text = server.get("/metrics").text();
+    let line = text.lines().find(|line| line.contains("499"));
+    let line = line.unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains("/v1/sql"), "{line}");
 }
 
 #[test]

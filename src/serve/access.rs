@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::Method;
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use url::{Host, Url};
 
 use super::problem::Problem;
 use super::routes::pages::cookie;
@@ -94,6 +96,10 @@ impl Access {
                 let detail = "without tokens a server answers to the names of loopback alone";
                 return Err(Problem::forbidden(detail.into()));
             }
+            if !is_own(request) {
+                let detail = "without tokens a server changes nothing for pages of other places";
+                return Err(Problem::forbidden(detail.into()));
+            }
             return Ok(Caller {
                 name: None,
                 role: Role::Promote,
@@ -151,6 +157,25 @@ fn is_local(request: &Request) -> bool {
         host.eq_ignore_ascii_case("localhost")
             || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     })
+}
+
+/// Whether a request only reads, or is none of a page that lies elsewhere: a browser says where a page lies that posts a form.
+fn is_own(request: &Request) -> bool {
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    let mut origins = request.headers().get_all(ORIGIN).iter();
+    reads
+        || origins.all(|origin| {
+            let origin = origin
+                .to_str()
+                .ok()
+                .and_then(|origin| Url::parse(origin).ok());
+            origin.is_some_and(|origin| match origin.host() {
+                Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+                Some(Host::Ipv4(ip)) => ip.is_loopback(),
+                Some(Host::Ipv6(ip)) => ip.is_loopback(),
+                None => false,
+            })
+        })
 }
 
 /// Lets a request through whose token allows what the route asks for.

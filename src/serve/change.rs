@@ -1,10 +1,11 @@
-//! What changes something: one at a time, to its end even where the client leaves, and with an entry in the audit log.
+//! What changes something: to its end even where the client leaves, and with an entry in the audit log. It is the store that lets one of two at the same time be first.
 
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde::Serialize;
+use tokio::sync::OwnedMutexGuard;
 
 use super::access::Caller;
 use super::listen::Peer;
@@ -50,10 +51,19 @@ impl FromRequestParts<Shared> for Asker {
     }
 }
 
+/// The one place of an evaluation, which takes memory and all cores.
+///
+/// # Errors
+/// 429 while another one is under way.
+pub(super) fn turn(service: &Shared) -> Result<OwnedMutexGuard<()>, Problem> {
+    let turn = Arc::clone(&service.evaluating).try_lock_owned();
+    turn.map_err(|_| Problem::busy("another promotion is under way"))
+}
+
 /// Does it, and remembers that it was asked for, by whom, and what came of it.
 ///
 /// # Errors
-/// 429 while another change is under way, else the change's own.
+/// The change's own.
 pub(super) async fn change<T: Serialize + Send + 'static>(
     service: &Shared,
     asker: Asker,
@@ -61,9 +71,6 @@ pub(super) async fn change<T: Serialize + Send + 'static>(
     asked: &impl Serialize,
     work: impl Future<Output = Result<(Outcome, T), Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
-    let Ok(turn) = Arc::clone(&service.changing).try_lock_owned() else {
-        return Err(Problem::busy("another change is under way"));
-    };
     let mut entry = AuditEntry::of(action, asked);
     entry.who = asker.who;
     entry.role = asker.role.map(|role| role.to_string());
@@ -83,7 +90,6 @@ pub(super) async fn change<T: Serialize + Send + 'static>(
             }
         }
         entry.commit(&workspace).await;
-        drop(turn);
         done
     });
     match done.await {

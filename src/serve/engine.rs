@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::config::LabelConfig;
@@ -31,6 +31,8 @@ pub(super) type Labelled = Result<Outcome, String>;
 struct Waiting {
     key: String,
     bytes: Bytes,
+    /// Of its request's body, which all of its images are parts of.
+    room: Arc<OwnedSemaphorePermit>,
     reply: oneshot::Sender<Labelled>,
 }
 
@@ -105,13 +107,21 @@ impl Engine {
     pub(super) fn admit(
         &self,
         images: Vec<(String, Bytes)>,
+        room: OwnedSemaphorePermit,
     ) -> Option<Vec<oneshot::Receiver<Labelled>>> {
         let permits = self.queue.try_reserve_many(images.len()).ok()?;
         let mut replies = Vec::with_capacity(images.len());
+        let room = Arc::new(room);
         for (permit, (key, bytes)) in permits.zip(images) {
             let (reply, answer) = oneshot::channel();
             self.metrics.waiting.inc();
-            permit.send(Waiting { key, bytes, reply });
+            let room = Arc::clone(&room);
+            permit.send(Waiting {
+                key,
+                bytes,
+                room,
+                reply,
+            });
             replies.push(answer);
         }
         Some(replies)
@@ -171,7 +181,7 @@ async fn label(workers: &Workers, batch: Vec<Waiting>) {
                 key: image.key,
                 bytes: Ok(image.bytes),
                 attempts: 1,
-                permit: None,
+                permit: Some(image.room),
             };
             (fetched, image.reply)
         })

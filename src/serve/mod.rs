@@ -43,7 +43,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use self::access::Access;
 use self::listen::{Listener, Protocol, Stop};
@@ -121,7 +121,10 @@ impl ServeJob {
         )?);
         service.models.check().await?;
         service.queries.warm(&service.workspace);
-        let following = tokio::spawn(service::follow(Arc::clone(&service)));
+        let following = [
+            tokio::spawn(service::follow_tokens(Arc::clone(&service))),
+            tokio::spawn(service::follow(Arc::clone(&service))),
+        ];
         if service.access.is_open() {
             tracing::info!(
                 "there is no token file: whoever reaches this machine's loopback may do everything"
@@ -143,7 +146,8 @@ impl ServeJob {
             tracing::info!(url, workspace = service.workspace.at.url(), "listening");
             listening(&url);
         }
-        let (stop, stopping) = watch::channel(Stop::No);
+        let stopping = service.stop.subscribe();
+        let stop = service.stop.clone();
         let signals = tokio::spawn(listen::signals(stop));
         let mut told = stopping.clone();
         let mut working = tokio::spawn(async move {
@@ -152,7 +156,7 @@ impl ServeJob {
         });
         let serving = listeners.into_iter().map(|l| l.run(stopping.clone()));
         let left: usize = join_all(serving).await.into_iter().sum();
-        following.abort();
+        following.iter().for_each(JoinHandle::abort);
         let mut at_once = stopping.clone();
         tokio::select! {
             // Jobs are handed back, or their processes end with this one.

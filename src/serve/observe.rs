@@ -49,6 +49,52 @@ impl RequestId {
     }
 }
 
+/// What a request counts as whose client has left before the answer was there.
+const LEFT: u16 = 499;
+
+/// A request without an answer yet.
+struct Unanswered<'a> {
+    service: &'a Shared,
+    method: &'a str,
+    route: &'a str,
+    path: &'a str,
+    id: &'a str,
+    started: Instant,
+    answered: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let Self {
+            method,
+            route,
+            path,
+            id,
+            ..
+        } = self;
+        let seconds = self.started.elapsed().as_secs_f64();
+        let metrics = &self.service.metrics;
+        metrics.count(known(method), route, LEFT, seconds);
+        let millis = rounded(seconds);
+        tracing::info!(
+            method,
+            path,
+            status = LEFT,
+            millis,
+            id,
+            "the client has left"
+        );
+    }
+}
+
+/// Milliseconds, to the thousandth.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e3
+}
+
 /// The outermost layer.
 pub(super) async fn observe(
     State(service): State<Shared>,
@@ -73,8 +119,19 @@ pub(super) async fn observe(
         "request.id" = id.0,
     );
     telemetry::follow(&span, request.headers());
+    let mut unanswered = Unanswered {
+        service: &service,
+        method: method.as_str(),
+        route: &route,
+        path: &path,
+        id: &id.0,
+        started,
+        answered: false,
+    };
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
     let answered = answered.instrument(span.clone()).await;
+    unanswered.answered = true;
+    drop(unanswered);
     let mut response = answered.unwrap_or_else(|_| {
         let detail = "this is a defect, please report it with the request's id";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
@@ -91,7 +148,7 @@ pub(super) async fn observe(
     let caller = response.extensions().get::<Caller>();
     let who = caller.and_then(|caller| caller.name.as_deref());
     let problem = response.extensions().get::<Problem>().map(Problem::detail);
-    let millis = (seconds * 1e6).round() / 1e3;
+    let millis = rounded(seconds);
     let peer = peer.map(tracing::field::display);
     let id = id.0;
     if status >= 500 {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::access::Access;
 use super::config::ServeConfig;
+use super::listen::Stop;
 use super::metrics::Metrics;
 use super::models::Models;
 use super::queries::Queries;
@@ -34,10 +35,12 @@ pub(super) struct Service {
     pub(super) onnxruntime: Option<PathBuf>,
     /// What a promotion has to pass.
     pub(super) gate: Option<GateFile>,
-    /// Held by what changes something: one at a time.
-    pub(super) changing: Arc<Mutex<()>>,
+    /// Held by what evaluates models: one at a time.
+    pub(super) evaluating: Arc<Mutex<()>>,
     /// Room for bodies, in KiB.
     bodies: Arc<Semaphore>,
+    /// Whether the server is to stop.
+    pub(super) stop: watch::Sender<Stop>,
 }
 
 /// As the handlers have it.
@@ -58,7 +61,8 @@ impl Service {
             queries: Queries::start(config.sql.clone(), config.flight.concurrent)?,
             models: Models::new(&workspace, &config, onnxruntime.clone(), &metrics),
             bodies: Arc::new(Semaphore::new(config.limits.bodies_bytes / KIB)),
-            changing: Arc::default(),
+            evaluating: Arc::default(),
+            stop: watch::Sender::new(Stop::No),
             workspace,
             config,
             access,
@@ -78,13 +82,26 @@ impl Service {
     }
 }
 
-/// Follows promotions and the token file, for ever.
-pub(super) async fn follow(service: Shared) {
+fn every() -> tokio::time::Interval {
     let mut every = tokio::time::interval(FOLLOW_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    every
+}
+
+/// Follows the token file, for ever: a token that is taken out does not wait for the store.
+pub(super) async fn follow_tokens(service: Shared) {
+    let mut every = every();
     loop {
         every.tick().await;
         service.access.refresh();
+    }
+}
+
+/// Follows promotions, for ever.
+pub(super) async fn follow(service: Shared) {
+    let mut every = every();
+    loop {
+        every.tick().await;
         if let Ok(Some(current)) = promotion::current(&service.workspace).await {
             service.metrics.promotion.set(i64::from(current.number));
         }

@@ -18,6 +18,7 @@ use crate::dataset::{self, DatasetError};
 use crate::jobs::{self, Job, Submission, Work};
 use crate::serve::change::{Asker, change};
 use crate::serve::extract::{Asked, At, Json};
+use crate::serve::listen::Stop;
 use crate::serve::page::{Items, Page};
 use crate::serve::problem::Problem;
 use crate::serve::service::{Service, Shared};
@@ -227,7 +228,12 @@ fn follow(service: Shared, job: Job) -> impl Stream<Item = Result<Bytes, Workspa
                 let more = (!job.state().is_final()).then_some(state);
                 return Some((Ok(Bytes::from(text)), more));
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            let mut stop = state.service.stop.subscribe();
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                // Whoever watches asks the next server.
+                _ = stop.wait_for(|stop| *stop != Stop::No) => return None,
+            }
             // A store that fails for a moment is asked again.
             if let Ok(now) = jobs::get(&state.service.workspace, &state.job.file.id).await {
                 state.news = now.number() != state.job.number() || now.cancel != state.job.cancel;

@@ -120,7 +120,8 @@ pub(super) async fn label(
         vec![(ask.key.unwrap_or_else(|| ONE.to_owned()), bytes)]
     };
     let keys: Vec<String> = images.iter().map(|(key, _)| key.clone()).collect();
-    let replies = engine.admit(images).ok_or_else(full)?;
+    // Given back when the last image is worked on, be whoever asked for it gone.
+    let replies = engine.admit(images, room).ok_or_else(full)?;
     let mut images = Vec::with_capacity(keys.len());
     for (key, reply) in keys.into_iter().zip(replies) {
         let stopped = || Problem::unavailable("the model has stopped");
@@ -130,7 +131,6 @@ pub(super) async fn label(
         service.metrics.image(&engine.name, rejected);
         images.push(image(key, outcome, &engine, top));
     }
-    drop(room);
     Ok(Json(Labels {
         teacher: engine.name.clone(),
         images,

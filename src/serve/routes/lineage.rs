@@ -28,6 +28,7 @@ pub(super) async fn lineage(
         })
     });
     let meant = meant.transpose()?;
-    let found = Box::pin(lineage::lineage(&service.workspace, &asked.of, meant)).await?;
-    Ok(Json(found))
+    let workspace = service.workspace.clone();
+    let work = async move { Box::pin(lineage::lineage(&workspace, &asked.of, meant)).await };
+    Ok(Json(service.queries.limited(work).await?))
 }

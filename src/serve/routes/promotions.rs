@@ -9,7 +9,7 @@ use crate::promotion::{
     self, Outcome as Promoting, PromoteJob, Promoted, Promotion, PromotionError,
 };
 use crate::runtime::Device;
-use crate::serve::change::{Asker, change};
+use crate::serve::change::{Asker, change, turn};
 use crate::serve::extract::{Asked, At, Json};
 use crate::serve::page::{Items, Page};
 use crate::serve::problem::Problem;
@@ -86,12 +86,14 @@ pub(super) async fn promote(
         visible: false,
     };
     let workspace = service.workspace.clone();
+    let turn = turn(&service)?;
     if ask.dry_run {
         let promoted = Box::pin(job.run(&workspace)).await?;
         return Ok((StatusCode::OK, Json(promoted)));
     }
     let work = async move {
         let promoted = Box::pin(job.run(&workspace)).await?;
+        drop(turn);
         promoted.checked()?;
         Ok((outcome(&promoted), promoted))
     };
