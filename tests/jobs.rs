@@ -484,6 +484,66 @@ fn a_promotion_is_followed_once_whatever_becomes_of_the_worker() {
 }
 
 #[test]
+fn a_relabelling_ends_where_somebody_else_becomes_current_meanwhile() {
+    let photos = Photos::new(60);
+    let place = &photos.place;
+    teacher(place, "blind", &[0, 1]);
+    photos.label("d", "tiny", &[]);
+    place.ok(&["promote", "tiny"]);
+    place.select_of_d("s", &["--threshold", "0.1"]);
+    place.ok(&["promote", "blind"]);
+    let mut command = with_endpoint(place.command(&["relabel", "--json"]), &photos.slow);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    wait_until(|| !photos.shards("d", "blind@1").is_empty());
+    place.ok(&["teachers", "rollback"]);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&said["promotion"], &said["superseded_by"]),
+        (&json!(2), &json!(3))
+    );
+    let done = &said["datasets"][0];
+    assert!(
+        done["images"].as_u64().unwrap() < u64::from(60 * SHARD),
+        "{said}"
+    );
+    // What moved, and the newest state of the selection, are not for it to say.
+    assert_eq!(
+        (&done["churn"], &done["selections"]),
+        (&Value::Null, &json!([]))
+    );
+    assert!(!place.path("w/selections/s@2").exists());
+    let text = photos.ok(&["relabel"]);
+    assert!(!text.contains("selection"), "{text}");
+}
+
+#[test]
+fn a_selection_by_queries_of_its_own_is_not_made_anew_by_others() {
+    let place = Place::with_teacher();
+    place.add_swapped("other");
+    for n in 0..6 {
+        place.put(&format!("{n}.jpg"), &jpeg(colour(n).0, n));
+    }
+    place.label(&[]);
+    place.ok(&["promote", "tiny"]);
+    let queries = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/select");
+    place.select_of_d("own", &["--threshold", "0.1", "--queries", queries]);
+    place.select_of_d("s", &["--threshold", "0.1"]);
+    place.ok(&["promote", "other"]);
+    let said: Value = serde_json::from_str(&place.ok(&["relabel", "--json"])).unwrap();
+    let selections = &said["datasets"][0]["selections"];
+    assert_eq!(
+        (&selections[0]["of"], &selections[1]["selection"]),
+        (&json!("own"), &json!("s@2"))
+    );
+    let why = selections[0]["error"].as_str().unwrap();
+    assert!(why.contains("--queries"), "{why}");
+    assert!(!place.path("w/selections/own@2").exists());
+}
+
+#[test]
 fn the_images_that_came_last_are_labelled_first_where_that_is_asked_for() {
     let photos = Photos::new(3);
     let place = &photos.place;

@@ -23,7 +23,7 @@ mod verdict;
 pub use self::error::PromotionError;
 pub use self::gate::{GateConfig, GateFile};
 pub use self::job::{Outcome, PromoteJob, Promoted};
-pub use self::record::{CURRENT, Kind, Promotion, current, history};
+pub use self::record::{CURRENT, Kind, Promotion, current, history, later};
 pub use self::rollback::rollback;
 pub use self::table::{table, verdict};
 pub use self::verdict::{Candidate, Check, Rule, Verdict};

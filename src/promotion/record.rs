@@ -124,6 +124,17 @@ pub async fn current(workspace: &Workspace) -> Result<Option<Promotion>, Workspa
     }
 }
 
+/// The number of the newest promotion, where it is later than this one.
+///
+/// # Errors
+/// The store's.
+pub async fn later(workspace: &Workspace, than: u32) -> Result<Option<u32>, WorkspaceError> {
+    Ok(numbers(workspace)
+        .await?
+        .pop()
+        .filter(|newest| *newest > than))
+}
+
 /// All promotions, oldest first.
 ///
 /// # Errors

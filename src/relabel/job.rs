@@ -1,6 +1,9 @@
 //! `understudy relabel`: what is stale of the datasets that follow, labelled by the current teacher.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -16,6 +19,9 @@ use crate::runtime::Device;
 use crate::store::StorageOptions;
 use crate::teacher::TeacherError;
 use crate::workspace::Workspace;
+
+/// How often a re-labelling that is under way looks whether somebody else has become current.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What a re-labelling is asked to do.
 #[derive(Debug, Clone)]
@@ -99,6 +105,10 @@ impl RelabelJob {
         for dataset in self.datasets(workspace).await? {
             let done = Box::pin(self.dataset(workspace, &dataset, &history, current)).await?;
             relabelled.datasets.push(done);
+            relabelled.superseded_by = promotion::later(workspace, number).await?;
+            if relabelled.superseded_by.is_some() {
+                break;
+            }
         }
         Ok(relabelled)
     }
@@ -155,13 +165,28 @@ impl RelabelJob {
             config: settings(workspace, dataset, before.as_deref(), &current.teacher).await?,
             storage: self.storage.clone(),
             visible: self.visible,
+            stop: Arc::new(AtomicBool::new(false)),
         };
-        let summary = job.run(workspace).await?;
-        if summary.interrupted {
+        let summary = {
+            let mut work = std::pin::pin!(job.run(workspace));
+            tokio::select! {
+                summary = &mut work => summary?,
+                () = overtaken(workspace, current.number) => {
+                    job.stop.store(true, Ordering::Relaxed);
+                    work.await?
+                }
+            }
+        };
+        let newer = promotion::later(workspace, current.number).await?;
+        if newer.is_none() && summary.interrupted {
             return Err(Error::Interrupted);
         }
-        done.images = Some(summary.images - summary.elsewhere);
+        done.images = Some(summary.labelled + summary.rejected);
         done.shards = Some(summary.shards);
+        if newer.is_some() {
+            // What moved, and what its selections are, is for the newer one's job to say.
+            return Ok(done);
+        }
         let there = churn::find(workspace, dataset, current.number).await?;
         done.churn = Some(match there {
             Some(there) => there,
@@ -169,6 +194,17 @@ impl RelabelJob {
         });
         done.selections = refresh::refresh(workspace, dataset, current, &self.storage).await?;
         Ok(done)
+    }
+}
+
+/// Waits until there is a later promotion than this one.
+async fn overtaken(workspace: &Workspace, number: u32) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        // A store that fails for a moment is asked again.
+        if let Ok(Some(_)) = promotion::later(workspace, number).await {
+            return;
+        }
     }
 }
 
@@ -196,21 +232,23 @@ async fn settings(
 impl Relabelled {
     /// Some lines for people, without a line end.
     pub fn describe(&self) -> String {
-        if let Some(newer) = self.superseded_by {
-            return format!(
-                "promotion {newer} has come after promotion {}: nothing to do for it",
+        let after = |newer| {
+            format!(
+                "promotion {newer} has come after promotion {}",
                 self.promotion
-            );
+            )
+        };
+        if let (Some(newer), []) = (self.superseded_by, &self.datasets[..]) {
+            return format!("{}: nothing to do for it", after(newer));
         }
         if self.datasets.is_empty() {
             return "no dataset follows promotions yet: one does that has labels which are not pinned".into();
         }
-        let lines: Vec<String> = self
-            .datasets
-            .iter()
-            .map(|d| d.describe(&self.teacher))
-            .collect();
-        lines.join("\n")
+        let datasets = self.datasets.iter().map(|d| d.describe(&self.teacher));
+        let left = self
+            .superseded_by
+            .map(|newer| format!("{}, which the rest is left to", after(newer)));
+        datasets.chain(left).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -244,7 +282,7 @@ impl DatasetRelabel {
                     selection,
                     rows,
                 } => format!("selection {of} is {selection} now: {rows} rows"),
-                Refreshed::Empty { of, error } => {
+                Refreshed::Stays { of, error } => {
                     format!("selection {of} stays as it is: {error}")
                 }
             };
