@@ -50,7 +50,7 @@ McNemar's test, of the same images judged by two models:
 
 ## Time
 
-On {cores} cores ({machine}), {side_by_side} trainings side by side with one thread each; whatever else ran on the machine made them longer:
+On {cores} cores ({machine}), {side_by_side} trainings side by side with one thread each; whatever else ran on the machine made them longer. Of a stage that was interrupted the last part alone counts as one; the others are in the sum, those that were killed are not:
 
 {durations}
 """
@@ -160,8 +160,9 @@ def tests(seeds: Dict[int, List[dict]]) -> str:
 
 def durations() -> str:
     """The table of what took how long."""
-    query = """SELECT kind, count(*) AS stages, min(seconds) AS shortest, max(seconds) AS longest, sum(seconds) AS together
-               FROM runs WHERE outcome = 'done' GROUP BY kind ORDER BY together DESC"""
+    query = """SELECT kind, count(*) FILTER (WHERE outcome = 'done') AS stages, min(seconds) FILTER (WHERE outcome = 'done') AS shortest,
+                      max(seconds) FILTER (WHERE outcome = 'done') AS longest, sum(seconds) AS together
+               FROM runs WHERE outcome IN ('done', 'interrupted') GROUP BY kind ORDER BY together DESC"""
     found = [json.loads(line) for line in understudy("sql", query, "--format", "json", log="figures").splitlines()]
     minutes = [[f"{row[key] / 60:.1f}" for key in ("shortest", "longest", "together")] for row in found]
     return table([["minutes", "stages", "shortest", "longest", "together"], *([row["kind"], str(row["stages"]), *figures] for row, figures in zip(found, minutes))])

@@ -204,7 +204,13 @@ impl Planner<'_> {
     fn train(&self) -> Option<Task> {
         let Some(round) = self.pipeline.round(self.part) else {
             let first = self.pipeline.first(self.part)?;
-            let config = self.training(first.train.clone()?, first.noise.as_ref());
+            let mut train = first.train.clone()?;
+            let filter = self.pipeline.filter.as_ref();
+            if self.is_filtered() && filter.is_some_and(|filter| filter.name.is_some()) {
+                // The filter's classes are those of the rows that it chooses.
+                train.classes_of = Some(model(self.made, Part::Filter)?.to_owned());
+            }
+            let config = self.training(train, first.noise.as_ref());
             return Some(trained(self.own.clone(), self.own.clone(), config));
         };
         self.came_to(What::Select)?;
@@ -228,6 +234,9 @@ impl Planner<'_> {
         let mut train = control(&round.train, student.steps);
         if round.warm_start {
             train.begin_from = Some(self.teacher()?);
+        } else if self.pipeline.teacher.name.is_some() {
+            // As the student's, which are its selection's: the data may number theirs in another way.
+            train.classes_of = Some(self.teacher()?);
         }
         let config = self.training(train, round.noise.as_ref());
         Some(trained(

@@ -42,7 +42,7 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Pseudo-labelled images for each labelled one (§3.1: 1, 3, 7, 14 or 28; any).
     pub ratio: f64,
-    /// The most images that are in the network at once; a larger step is added up of several passes, and batch normalisation sees each by itself. 0 for all at once.
+    /// The most images that are in the network at once; a larger step is added up of several passes, each with its share of both kinds, and batch normalisation sees each by itself. 0 for all at once.
     pub pass: usize,
     /// How long: steps, or
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +63,9 @@ pub struct TrainConfig {
     /// A teacher (NAME or NAME@VERSION) that an earlier training gave, whose weights this one begins with; else the student's own first weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub begin_from: Option<String>,
+    /// A teacher (NAME or NAME@VERSION) whose classes, in their order, are the student's; else they are those of the selection, of the weights that it begins with, or of the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes_of: Option<String>,
     /// Labelled images that are never learned from, on which each checkpoint is evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<DataConfig>,
@@ -86,6 +89,7 @@ impl Default for TrainConfig {
             ema: DEFAULT_EMA,
             checkpoint_steps: DEFAULT_CHECKPOINT_STEPS,
             begin_from: None,
+            classes_of: None,
             held_out: None,
             preprocess: Preprocess {
                 mode: Mode::CenterCrop,
@@ -120,7 +124,7 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let rows = self.batch as f64 * (1.0 + self.ratio);
         check(
-            self.batch > 0 && self.ratio > 0.0 && rows <= LARGEST_BATCH as f64,
+            self.batch > 0 && self.rows(true, true)[1] > 0 && rows <= LARGEST_BATCH as f64,
             "train.batch",
             format!("{} with a ratio of {}", self.batch, self.ratio),
             "a step has at least one image of each kind, and at most 1,048,576 in all",
@@ -195,6 +199,30 @@ mod tests {
             (own.batch, own.loss, own.pass)
         );
         assert_eq!(train.preprocess, own.preprocess);
+    }
+
+    #[test]
+    fn a_step_has_an_image_of_each_kind() {
+        let with = |batch, ratio| {
+            let train = TrainConfig {
+                batch,
+                ratio,
+                steps: Some(1),
+                ..TrainConfig::default()
+            };
+            train.validate().is_ok()
+        };
+        assert!(with(32, 0.02) && with(1, 0.5));
+        for (batch, ratio) in [
+            (32, 0.01),
+            (0, 1.0),
+            (4, 0.0),
+            (4, -1.0),
+            (4, f64::NAN),
+            (4, 1e9),
+        ] {
+            assert!(!with(batch, ratio), "{batch} {ratio}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::labelled::Labelled;
 use crate::pseudo::PseudoLabelled;
 use crate::store::StorageOptions;
 use crate::student::record::StudentRecord;
-use crate::teacher::Teacher;
+use crate::teacher::{Teacher, differing_classes};
 use crate::workspace::Workspace;
 
 /// What there is to learn from.
@@ -21,14 +21,14 @@ pub(super) struct Data {
 }
 
 impl Data {
-    /// Opens what there is to learn from, and to evaluate on. A selection's classes are those of its teacher; without one they are those of the teacher whose weights the training begins
-    /// with, since the weights know classes by their place; and without that the labelled data say their own.
+    /// Opens what there is to learn from, and to evaluate on. A selection's classes are those of its teacher; without one they are those of the teacher that `classes_of` names, or whose
+    /// weights the training begins with, since the weights know classes by their place; and without that the labelled data say their own. Who names more than one has to mean the same.
     pub(super) async fn open(
         workspace: &Workspace,
         config: &Config,
         train: &TrainConfig,
         student: &StudentRecord,
-        begins_from: Option<&Teacher>,
+        teachers: &[&Teacher],
         generation: Option<u32>,
         storage: &StorageOptions,
     ) -> Result<Self, TrainError> {
@@ -42,12 +42,33 @@ impl Data {
                 Some(Arc::new(open.await?))
             }
         };
-        let mut names: Option<Vec<String>> = pseudo
-            .as_ref()
-            .map(|p| p.classes().to_vec())
-            .filter(|names| !names.is_empty())
-            .or_else(|| begins_from.map(|teacher| teacher.config.classes.names.clone()))
-            .filter(|names| !names.is_empty());
+        let selection = train.selection.as_deref().unwrap_or_default();
+        let of_selection = pseudo
+            .iter()
+            .map(|p| (selection.to_owned(), p.classes().to_vec()));
+        let of_teachers = teachers.iter().map(|teacher| {
+            (
+                teacher.record.to_string(),
+                teacher.config.classes.names.clone(),
+            )
+        });
+        let said: Vec<_> = of_selection
+            .chain(of_teachers)
+            .filter(|(_, names)| !names.is_empty())
+            .collect();
+        for pair in said.windows(2) {
+            let [(a, of_a), (b, of_b)] = pair else {
+                continue;
+            };
+            if let Some(detail) = differing_classes(of_a, of_b) {
+                return Err(TrainError::OtherClasses {
+                    a: a.clone(),
+                    b: b.clone(),
+                    detail,
+                });
+            }
+        }
+        let mut names = said.into_iter().next().map(|(_, names)| names);
         let mut labelled = None;
         if let Some(data) = config.data.as_ref().filter(|d| !d.url.is_empty()) {
             let open = Labelled::open(data, names.as_deref(), config, storage);

@@ -44,6 +44,26 @@ pub enum TrainError {
         /// How many these have.
         expected: usize,
     },
+    /// What is learned from, and what is begun with, number classes differently.
+    #[error("`{a}` and `{b}` have other classes: {detail}")]
+    OtherClasses {
+        /// The selection, or a teacher.
+        a: String,
+        /// A teacher.
+        b: String,
+        /// The first difference.
+        detail: String,
+    },
+    /// The store does not give an image.
+    #[error("`{of}` cannot be read: of `{key}`: {detail}")]
+    Unreachable {
+        /// The labelled data's URL, or the selection.
+        of: String,
+        /// The image.
+        key: String,
+        /// The store's words.
+        detail: String,
+    },
     /// The name is another training's.
     #[error("training `{name}` is there already, and is another one: {difference}")]
     Taken {
@@ -113,6 +133,8 @@ impl TrainError {
             Self::Classes { .. } => {
                 Some("make a student with as many classes: `understudy student init --classes N`".into())
             }
+            Self::OtherClasses { .. } => Some("a student would learn one class as another: use labels and weights of teachers with the same classes in the same order".into()),
+            Self::Unreachable { .. } => Some("run the same command again once the store answers: it goes on from the last checkpoint".into()),
             Self::Taken { .. } => Some("give this training another name, or the old settings to go on with the old one".into()),
             Self::Diverged { .. } => Some("begin anew under another name with a lower learning rate, a warm-up, or `clip_norm` in [student]".into()),
             Self::Damaged { .. } => Some("remove that checkpoint's .json; the same command then goes on from the one before, and makes the damaged file anew".into()),

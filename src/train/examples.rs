@@ -81,6 +81,14 @@ pub(super) struct Example {
     pub(super) pixels: Vec<f32>,
 }
 
+/// An image that cannot be looked at.
+struct Unseen {
+    key: String,
+    detail: String,
+    /// Whether the store is to blame, after all attempts.
+    unreachable: bool,
+}
+
 /// How images of one kind are looked at.
 #[derive(Debug, Clone)]
 pub(super) struct Look {
@@ -97,18 +105,28 @@ pub(super) struct Look {
 
 impl Look {
     /// Decodes, noises and normalises.
-    fn see(&self, preprocessor: &mut Preprocessor, raw: Raw) -> Result<Example, (String, String)> {
+    fn see(&self, preprocessor: &mut Preprocessor, raw: Raw) -> Result<Example, Unseen> {
         let key = raw.fetched.key;
+        let unseen = |key: &str, detail: String| Unseen {
+            key: key.to_owned(),
+            detail,
+            unreachable: false,
+        };
         let bytes = match raw.fetched.bytes {
             Ok(bytes) => bytes,
-            Err(reject) => return Err((key, reject.detail)),
+            Err(reject) => {
+                return Err(Unseen {
+                    unreachable: reject.is_unreachable(),
+                    ..unseen(&key, reject.detail)
+                });
+            }
         };
-        let short_side = self
-            .decode
-            .scaled_jpeg
-            .then(|| preprocessor.target_short_side());
+        // Of a random crop, which may be small, all pixels are wanted.
+        let crops = self.noise.as_ref().is_some_and(ImageNoise::crops);
+        let short_side =
+            (self.decode.scaled_jpeg && !crops).then(|| preprocessor.target_short_side());
         let image = decode::decode(&bytes, &self.decode, short_side);
-        let image = image.map_err(|e| (key.clone(), e.to_string()))?;
+        let image = image.map_err(|e| unseen(&key, e.to_string()))?;
         let [channels, height, width] = self.input;
         let plane = height * width;
         let mut pixels = vec![0.0; 3 * plane];
@@ -119,7 +137,7 @@ impl Look {
                 preprocessor.run_noised(&image, noise, draws, &mut pixels)
             }
         };
-        seen.map_err(|e| (key, e.to_string()))?;
+        seen.map_err(|e| unseen(&key, e.to_string()))?;
         if channels == 1 {
             // As the exported student does it.
             for place in 0..plane {
@@ -168,7 +186,17 @@ pub(super) fn examples(
                     in_a_row = 0;
                     Ok(Some(example))
                 }
-                Err((key, detail)) => {
+                // The store's fault, and no property of the image: without it, it would be another training.
+                Err(Unseen {
+                    key,
+                    detail,
+                    unreachable: true,
+                }) => Err(TrainError::Unreachable {
+                    of: of.clone(),
+                    key,
+                    detail,
+                }),
+                Err(Unseen { key, detail, .. }) => {
                     in_a_row += 1;
                     if in_a_row < HOPELESS {
                         Ok(None)

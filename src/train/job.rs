@@ -15,7 +15,7 @@ use super::data::Data;
 use super::examples::{Look, Raw, examples};
 use super::learn::{End, HeldOut};
 use super::progress::Progress;
-use super::record::{self, Done, LabelledRecord, PseudoRecord, TrainingRecord};
+use super::record::{self, Decoding, Done, LabelledRecord, PseudoRecord, TrainingRecord};
 use super::schedule::Length;
 use super::spent::Spent;
 use super::start::{Start, feed, interrupts};
@@ -94,10 +94,9 @@ impl TrainJob {
         let runtime =
             Runtime::load_training(self.training_library.as_deref()).map_err(TrainerError::from)?;
         let student = students::get(workspace, &self.student).await?;
-        let begins_from = match &train.begin_from {
-            Some(name) => Some(teacher::get(workspace, &name.parse()?).await?),
-            None => None,
-        };
+        let begins_from = named(workspace, train.begin_from.as_deref()).await?;
+        let classes_of = named(workspace, train.classes_of.as_deref()).await?;
+        let teachers: Vec<&Teacher> = classes_of.iter().chain(&begins_from).collect();
         let begun = TrainingRecord::begun(workspace, &self.name).await?;
         let generation = begun.and_then(|begun| begun.pseudo?.generation);
         let data = Data::open(
@@ -105,7 +104,7 @@ impl TrainJob {
             &self.config,
             train,
             &student,
-            begins_from.as_ref(),
+            &teachers,
             generation,
             &self.storage,
         )
@@ -183,10 +182,12 @@ impl TrainJob {
             (None, None) => return Err(TrainError::NoData),
         };
         let steps_per_epoch = images as f64 / counted as f64;
+        // Multiplied first: of whole epochs the images are a whole number.
+        let steps_of = |epochs: f64| (epochs * images as f64 / counted as f64).ceil() as u64;
         let length = Length {
             steps: match (train.steps, train.epochs) {
                 (Some(steps), _) => steps,
-                (None, epochs) => (epochs.unwrap_or(1.0) * steps_per_epoch).ceil() as u64,
+                (None, epochs) => steps_of(epochs.unwrap_or(1.0)),
             },
             steps_per_epoch,
             batch: counted as u64,
@@ -197,6 +198,10 @@ impl TrainJob {
             training_model_sha256: student.files.training_model.sha256.clone(),
             train: train.clone(),
             noise: self.config.noise.clone().unwrap_or_default(),
+            decode: Decoding {
+                exif_orientation: self.config.decode.exif_orientation,
+                scaled_jpeg: self.config.decode.scaled_jpeg,
+            },
             classes: data.classes.clone(),
             labelled: data.labelled.as_ref().map(|labelled| LabelledRecord {
                 data: self.config.data.clone().unwrap_or_default(),
@@ -356,6 +361,7 @@ impl TrainJob {
             places: graph.depth,
             loss: train.loss,
             label_smoothing: train.label_smoothing,
+            pass: train.pass,
             seed: Draws::of_row(train.seed, 2, 0).bits(0),
             labelled: kind(Images::Labelled, begun.record.rows[0], labelled),
             pseudo: kind(Images::Unlabelled, begun.record.rows[1], pseudo),
@@ -418,4 +424,12 @@ struct Begun<'a> {
     length: Length,
     data: Data,
     restored: Option<Restored>,
+}
+
+/// A teacher, where one is named.
+async fn named(workspace: &Workspace, name: Option<&str>) -> Result<Option<Teacher>, TrainError> {
+    match name {
+        Some(name) => Ok(Some(teacher::get(workspace, &name.parse()?).await?)),
+        None => Ok(None),
+    }
 }

@@ -134,7 +134,7 @@ impl Learner {
     fn step(&mut self, step: u64, rows: &Rows) -> Result<Metrics, TrainError> {
         let shape = self.trainer.shape().clone();
         let (mut loss, mut logits) = (0.0, Vec::with_capacity(rows.targets.len()));
-        for pass in rows.passes(&shape, self.train.pass) {
+        for pass in rows.passes(&shape) {
             let passed = self.trainer.step(&pass)?;
             loss += passed.loss;
             logits.extend(passed.logits);

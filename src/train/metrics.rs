@@ -87,10 +87,13 @@ fn first_highest(values: &[f32]) -> usize {
 
 /// The sums of a step's labelled and pseudo-labelled rows, of its logits [rows, classes].
 pub(super) fn sums(rows: &Rows, logits: &[f32], classes: usize) -> [Sums; 2] {
-    let at = rows.labelled * classes;
     let mut sums = [Sums::default(); 2];
-    sums[0].add(&logits[..at], &rows.targets[..at], classes);
-    sums[1].add(&logits[at..], &rows.targets[at..], classes);
+    let each = logits
+        .chunks_exact(classes)
+        .zip(rows.targets.chunks_exact(classes));
+    for ((logits, targets), labelled) in each.zip(&rows.labelled) {
+        sums[usize::from(!labelled)].add(logits, targets, classes);
+    }
     sums
 }
 

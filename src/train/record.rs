@@ -22,6 +22,9 @@ pub struct TrainingRecord {
     pub train: TrainConfig,
     /// What it is noised with.
     pub noise: Noise,
+    /// How its images are decoded.
+    #[serde(default)]
+    pub decode: Decoding,
     /// The classes' names.
     pub classes: Vec<String>,
     /// The labelled images.
@@ -36,6 +39,15 @@ pub struct TrainingRecord {
     pub rows: [usize; 2],
     /// The understudy that began it.
     pub understudy: String,
+}
+
+/// What of `[decode]` shows in a decoded image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Decoding {
+    /// Whether EXIF's orientation is honoured.
+    pub exif_orientation: bool,
+    /// Whether large JPEGs are decoded at a fraction of their size.
+    pub scaled_jpeg: bool,
 }
 
 /// What labelled images a training has.
@@ -133,7 +145,8 @@ impl TrainingRecord {
 
     /// The first thing in which another one differs, in words; the understudy that began it may.
     fn difference(&self, there: &Self) -> Option<String> {
-        let values = [self, there].map(|r| serde_json::to_value(r).unwrap_or_default());
+        // A number that is written and read may come back one bit off: both have to have been.
+        let values = [self, there].map(|r| serde_json::from_slice(&to_json(r)).unwrap_or_default());
         differing("", &values[0], &values[1])
     }
 }

@@ -29,7 +29,7 @@ pub enum Decay {
         /// Above 0.
         epochs: f64,
     },
-    /// Half a wave from the end of the warm-up down to `floor` × peak at the last step (Loshchilov and Hutter, 2017, without restarts).
+    /// Half a wave from the end of the warm-up down to `floor` × peak, which would be the step after the last (Loshchilov and Hutter, 2017, without restarts).
     Cosine {
         /// From 0 to 1.
         #[serde(default)]

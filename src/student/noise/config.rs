@@ -20,11 +20,11 @@ pub struct Noise {
     /// A line for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Of the noise of a labelling (`label --noise`). In training the student's own seed counts.
+    /// Of the noise of a labelling (`label --noise`). In training `train.seed` counts.
     pub seed: u64,
     /// Dropout before the last layer: the probability that a feature is 0, from 0 on and below 1.
     pub dropout: f64,
-    /// Stochastic depth: the probability that the last block is passed over, from 0 on and below 1; it falls in a line to 0 at the first block.
+    /// Stochastic depth: the probability that the last block is passed over, from 0 on and below 1; before it less, in a line that would be 0 before the first one.
     pub stochastic_depth: f64,
     /// Red, green and blue of what RandAugment brings in from outside of an image, and of what is cut out.
     pub fill: [u8; 3],
