@@ -101,6 +101,9 @@ impl GcJob {
         let mut items = labels::find(&look, self.keep_promotions).await?;
         items.extend(leftovers::find(&look).await?);
         if !self.dry_run {
+            // Looking takes a while, in which a command that was repeated may have made its own of what a killed one left.
+            let left = leftovers::find(&look).await?;
+            items.retain(|item| item.reason != Reason::Uncommitted || left.contains(item));
             for item in &items {
                 workspace.remove(&item.place).await?;
             }
