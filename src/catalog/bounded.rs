@@ -1,4 +1,4 @@
-//! Functions that make much of little, within a query's memory. A batch that a function makes is outside of the pool that counts sorts, joins and groups, and an
+//! Functions that make much of little, and constants that are written for each row, within a query's memory. A batch that a function makes is outside of the pool that counts sorts, joins and groups, and an
 //! allocation that fails ends the process: so what they would make is reckoned before they do.
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
@@ -6,12 +6,15 @@ use arrow::compute::{cast, kernels::length::length};
 use arrow::datatypes::{
     DataType, FieldRef, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
 };
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature,
+    ColumnarValue, Documentation, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature,
 };
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::prelude::SessionContext;
 
 const FUNCTIONS: [(&str, Grows); 7] = [
@@ -95,15 +98,8 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_constant = |value: &ColumnarValue| matches!(value, ColumnarValue::Scalar(_));
-        // A constant is written once for each row of a batch.
-        let times = if arguments.args.iter().all(is_constant) {
-            arguments.config_options.execution.batch_size.get() as f64
-        } else {
-            1.0
-        };
         let values = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let bytes = self.grows.bytes(&values)? * times;
+        let bytes = self.grows.bytes(&values)?;
         if bytes > self.most as f64 {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "{} would make {:.0} MiB of a batch of rows",
@@ -164,7 +160,7 @@ fn element(of: &ArrayRef) -> f64 {
         _ => of,
     };
     // Eight for what a result has besides, be it null.
-    8.0 + values.get_array_memory_size() as f64 / values.len().max(1) as f64
+    8.0 + values.to_data().get_slice_memory_size().unwrap_or(0) as f64 / values.len().max(1) as f64
 }
 
 /// Bytes of ranges: of [to], [from, to] or [from, to, step].
@@ -216,14 +212,73 @@ fn steps(of: &ArrayRef, through: &DataType) -> Result<Float64Array> {
     Ok(steps.collect())
 }
 
+/// Refuses constants that would fill the memory where they are written for each row of a batch.
+#[derive(Debug)]
+pub(super) struct ConstantsFit {
+    /// Bytes of a batch of them.
+    pub(super) most: usize,
+}
+
+impl OptimizerRule for ConstantsFit {
+    fn name(&self) -> &'static str {
+        "constants_fit"
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        let rows = config.options().execution.batch_size.get();
+        plan.apply_with_subqueries(|node| {
+            let one_row = |input: &&LogicalPlan| {
+                matches!(input, LogicalPlan::EmptyRelation(empty) if empty.produce_one_row)
+            };
+            let compares = matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
+            if compares || node.inputs().iter().all(one_row) {
+                return Ok(TreeNodeRecursion::Continue);
+            }
+            let bytes: usize = node.expressions().iter().map(constants).sum();
+            if bytes.saturating_mul(rows) > self.most {
+                return Err(DataFusionError::ResourcesExhausted(format!(
+                    "constants of {bytes} bytes would be written for each row"
+                )));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(Transformed::no(plan))
+    }
+}
+
+/// Bytes of the constants of an expression, but for those that a value is looked for among.
+fn constants(of: &Expr) -> usize {
+    let mut bytes = 0;
+    let done = of.apply(|expr| {
+        Ok(match expr {
+            Expr::InList(_) => TreeNodeRecursion::Jump,
+            Expr::Literal(value, _) => {
+                bytes += value.size().saturating_sub(size_of::<ScalarValue>());
+                TreeNodeRecursion::Continue
+            }
+            _ => TreeNodeRecursion::Continue,
+        })
+    });
+    // The closure gives no error.
+    done.map_or(0, |_| bytes)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     /// What a query comes to in a session of 16 MiB.
     async fn answer(query: &str) -> std::result::Result<String, String> {
         let context = SessionContext::new();
-        register(&context, 16 << 20);
+        let most = 16 << 20;
+        register(&context, most);
+        context.add_optimizer_rule(Arc::new(ConstantsFit { most }));
         let rows = async { context.sql(query).await?.collect().await }.await;
         let rows = rows.map_err(|e| e.strip_backtrace())?;
         let format = arrow::util::display::FormatOptions::default();
@@ -243,6 +298,12 @@ mod tests {
             ("SELECT range(3)", "[0, 1, 2]"),
             ("SELECT range(5, 0, -2)", "[5, 3, 1]"),
             ("SELECT generate_series(1, 3)", "[1, 2, 3]"),
+            ("SELECT length(repeat('x', 10000000))", "10000000"),
+            (
+                "SELECT count(*) FROM (SELECT unnest(range(0, 50000)))",
+                "50000",
+            ),
+            ("SELECT cardinality(array_repeat(0, 300000))", "300000"),
             ("SELECT array_repeat(1, 2)", "[1, 1]"),
             ("SELECT list_repeat('a', 2)", "[a, a]"),
             ("SELECT array_resize([1], 2, 0)", "[1, 0]"),
@@ -279,6 +340,14 @@ mod tests {
         ] {
             let refused = answer(query).await.unwrap_err();
             assert!(refused.contains("would make"), "{query}: {refused}");
+        }
+        for query in [
+            "SELECT repeat('x', 10000) FROM generate_series(1, 10)",
+            "SELECT max(arrow_cast(repeat('x', 10000), 'LargeUtf8')) FROM generate_series(1, 10)",
+            "SELECT value FROM generate_series(1, 10) ORDER BY length(repeat('x', value)), range(10000)",
+        ] {
+            let refused = answer(query).await.unwrap_err();
+            assert!(refused.contains("for each row"), "{query}: {refused}");
         }
     }
 }

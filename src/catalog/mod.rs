@@ -61,7 +61,7 @@ pub use self::rows::rows;
 pub use self::session::{
     Cache, QUERY_MEMORY, context, join_by_sorting, read_lazily, selection_context,
 };
-use self::whole::Whole;
+use self::whole::{Lost, Whole};
 use crate::manifest;
 use crate::workspace::Workspace;
 
@@ -172,6 +172,25 @@ fn listing(
     let table = Whole {
         workspace: workspace.clone(),
         places: places.to_vec(),
+        lost: None,
+        table: ListingTable::try_new(config)?,
+    };
+    Ok(context.read_table(Arc::new(table))?)
+}
+
+/// [`listing`] of objects that have been looked for.
+fn listed(
+    workspace: &Workspace,
+    context: &SessionContext,
+    places: &[String],
+    lost: Option<Lost>,
+    schema: SchemaRef,
+) -> Result<DataFrame, CatalogError> {
+    let config = parquet(workspace, places, Vec::new())?.with_schema(schema);
+    let table = Whole {
+        workspace: workspace.clone(),
+        places: Vec::new(),
+        lost,
         table: ListingTable::try_new(config)?,
     };
     Ok(context.read_table(Arc::new(table))?)

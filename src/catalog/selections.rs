@@ -10,7 +10,8 @@ use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
-use super::{CatalogError, listing, records, union, view};
+use super::whole::Lost;
+use super::{CatalogError, listed, records, union, view};
 use crate::select::report::{ClassRecord, SelectionFile, folder};
 use crate::workspace::Workspace;
 
@@ -27,18 +28,18 @@ pub(super) async fn register(
             // A selection that is being made, or was given up: it does not exist.
             continue;
         };
-        let at = |name: &str| format!("{place}/{name}");
-        let parts: Vec<_> = file.parts.iter().map(|p| at(&p.file)).collect();
-        let names = workspace.names(&place).await?;
+        let there = workspace.listed(&place).await?;
+        let parts: Vec<&String> = file.parts.iter().map(|p| &p.file).collect();
         let own = |name: &&String| name.starts_with("leakage-") && file.is_object(name);
-        let leakage = names.iter().filter(own);
-        let leakage: Vec<_> = leakage.map(|name| at(name)).collect();
-        for (places, schema, into) in [
+        let leakage: Vec<&String> = there.iter().map(|(name, _)| name).filter(own).collect();
+        for (names, schema, into) in [
             (parts, row_schema(), &mut rows),
             (leakage, hit_schema(), &mut hits),
         ] {
+            let places: Vec<_> = names.iter().map(|name| format!("{place}/{name}")).collect();
             if !places.is_empty() {
-                let frame = listing(workspace, context, &places, schema, Vec::new())?;
+                let lost = Lost::find(workspace, &place, names, &there);
+                let frame = listed(workspace, context, &places, lost, schema)?;
                 into.push(named(&id, frame)?);
             }
         }

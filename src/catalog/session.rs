@@ -14,11 +14,12 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::path::Path;
 
+use super::CatalogError;
+use super::bounded::{self, ConstantsFit};
 use super::columns::Columns;
 use super::read_only::ReadOnly;
 use super::superseded::Superseded;
 use super::yielding::YieldInJoins;
-use super::{CatalogError, bounded};
 use crate::store;
 use crate::workspace::Workspace;
 
@@ -127,6 +128,7 @@ pub(super) fn read_only(
         // What COPY writes with, and CREATE EXTERNAL TABLE reads with.
         .with_file_formats(Vec::new())
         .with_table_factories(HashMap::new())
+        .with_optimizer_rule(Arc::new(ConstantsFit { most: memory }))
         .with_physical_optimizer_rule(Arc::new(YieldInJoins))
         .build();
     let context = SessionContext::new_with_state(state);

@@ -10,7 +10,8 @@ use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
-use super::{CatalogError, listing, records, union, view};
+use super::whole::Lost;
+use super::{CatalogError, listed, records, union, view};
 use crate::train::{self, folder, metrics_schema};
 use crate::workspace::Workspace;
 
@@ -55,11 +56,13 @@ pub(super) async fn register(
     let (mut rows, mut metrics) = (Vec::new(), Vec::new());
     for (record, done) in train::list(workspace).await? {
         let place = folder(&record.name);
-        let names = workspace.names(&place).await?;
-        let files = names.iter().filter(|n| n.starts_with("metrics-"));
-        let files: Vec<_> = files.map(|name| format!("{place}/{name}")).collect();
+        let there = workspace.listed(&place).await?;
+        let names = there.iter().map(|(name, _)| name);
+        let names: Vec<&String> = names.filter(|n| n.starts_with("metrics-")).collect();
+        let files: Vec<_> = names.iter().map(|name| format!("{place}/{name}")).collect();
         if !files.is_empty() {
-            let frame = listing(workspace, context, &files, metrics_schema(), Vec::new())?;
+            let lost = Lost::find(workspace, &place, names, &there);
+            let frame = listed(workspace, context, &files, lost, metrics_schema())?;
             metrics.push(named(&record.name, frame)?);
         }
         rows.push(Row {

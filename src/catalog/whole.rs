@@ -18,9 +18,37 @@ use crate::workspace::{Workspace, WorkspaceError, side_by_side};
 #[derive(Debug)]
 pub(super) struct Whole {
     pub(super) workspace: Workspace,
-    /// Where its objects are in the workspace.
+    /// Where those of its objects are in the workspace that have not been looked for.
     pub(super) places: Vec<String>,
+    /// The first of those that have been looked for and are not there.
+    pub(super) lost: Option<Lost>,
     pub(super) table: ListingTable,
+}
+
+/// An object that is not there, or has no bytes.
+#[derive(Debug, Clone)]
+pub(super) struct Lost {
+    pub(super) url: String,
+    pub(super) is_empty: bool,
+}
+
+impl Lost {
+    /// The first of these objects that a listing of their folder, names and sizes, does not have, or has without bytes.
+    pub(super) fn find<'a>(
+        workspace: &Workspace,
+        folder: &str,
+        names: impl IntoIterator<Item = &'a String>,
+        listed: &[(String, u64)],
+    ) -> Option<Self> {
+        names.into_iter().find_map(|name| {
+            let there = listed.binary_search_by(|(listed, _)| listed.cmp(name));
+            let size = there.ok().map(|i| listed[i].1);
+            (size.unwrap_or(0) == 0).then(|| Self {
+                url: workspace.url(&format!("{folder}/{name}")),
+                is_empty: size.is_some(),
+            })
+        })
+    }
 }
 
 /// Checks that all of these objects are there.
@@ -54,6 +82,13 @@ impl TableProvider for Whole {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if let Some(Lost { url, is_empty }) = self.lost.clone() {
+            return Err(unreadable(if is_empty {
+                WorkspaceError::Empty { url }
+            } else {
+                WorkspaceError::Missing { url }
+            }));
+        }
         check(&self.workspace, &self.places)
             .await
             .map_err(unreadable)?;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::{Request, State};
-use axum::http::Method;
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::middleware::Next;
@@ -96,10 +95,6 @@ impl Access {
                 let detail = "without tokens a server answers to the names of loopback alone";
                 return Err(Problem::forbidden(detail.into()));
             }
-            if !is_own(request) {
-                let detail = "without tokens a server changes nothing for pages of other places";
-                return Err(Problem::forbidden(detail.into()));
-            }
             return Ok(Caller {
                 name: None,
                 role: Role::Promote,
@@ -159,23 +154,20 @@ fn is_local(request: &Request) -> bool {
     })
 }
 
-/// Whether a request only reads, or is none of a page that lies elsewhere: a browser says where a page lies that posts a form.
+/// Whether a request is none of a page that lies elsewhere: a browser says where a page lies that posts a form.
 fn is_own(request: &Request) -> bool {
-    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    let is_loopback = |origin: &Url| match origin.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
     let mut origins = request.headers().get_all(ORIGIN).iter();
-    reads
-        || origins.all(|origin| {
-            let origin = origin
-                .to_str()
-                .ok()
-                .and_then(|origin| Url::parse(origin).ok());
-            origin.is_some_and(|origin| match origin.host() {
-                Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-                Some(Host::Ipv4(ip)) => ip.is_loopback(),
-                Some(Host::Ipv6(ip)) => ip.is_loopback(),
-                None => false,
-            })
-        })
+    origins.all(|origin| {
+        let origin = origin.to_str().ok();
+        let origin = origin.and_then(|origin| Url::parse(origin).ok());
+        origin.as_ref().is_some_and(is_loopback)
+    })
 }
 
 /// Lets a request through whose token allows what the route asks for.
@@ -188,7 +180,12 @@ pub(super) async fn check(
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
-    let mut response = if caller.role < wanted {
+    let mut response = if service.access.is_open() && wanted > Role::Read && !is_own(&request) {
+        let detail = "without tokens a server changes nothing for pages of other places";
+        Problem::forbidden(detail.into())
+            .with_hint("start it with --tokens")
+            .into_response()
+    } else if caller.role < wanted {
         let detail = format!(
             "this needs the role {wanted}, the token `{}` has {}",
             caller.name.as_deref().unwrap_or_default(),

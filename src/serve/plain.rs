@@ -50,6 +50,9 @@ fn size(of: &dyn Array) -> usize {
         DataType::BinaryView => texts(&mut of.as_binary_view().lengths().map(|n| n as usize)),
         DataType::Dictionary(..) => {
             let of = of.as_any_dictionary();
+            if of.values().is_empty() {
+                return 4 * rows;
+            }
             let values: Vec<usize> = (0..of.values().len())
                 .map(|i| size(of.values().slice(i, 1).as_ref()))
                 .collect();
@@ -130,5 +133,11 @@ mod tests {
         }
         let empty: ArrayRef = Arc::new(StringViewArray::from(Vec::<&str>::new()));
         assert_eq!(bytes(&of(empty)), 0);
+        let nulls: ArrayRef = Arc::new(StringArray::new_null(3));
+        let nulls = cast(
+            &nulls,
+            &DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into()),
+        );
+        assert_eq!(bytes(&of(nulls.unwrap())), 12);
     }
 }
