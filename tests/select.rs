@@ -573,6 +573,23 @@ fn one_teacher_may_filter_and_another_label() {
     assert_eq!(json["unlabelled"]["keys"], 2);
     let example = json["unlabelled"]["examples"][0].as_str().unwrap();
     assert!(example.ends_with("12.jpg"), "{example}");
+
+    // Classes of one teacher and soft labels of another would not fit together where they number classes differently.
+    let names = r#"["red", "green", "blue", "dark"]"#;
+    place.add_changed("renamed", names, r#"["red", "blue", "green", "dark"]"#);
+    place.ok(&["label", "--dataset", "d", "--teacher", "renamed"]);
+    let select = [
+        "select",
+        "--name",
+        "t",
+        "--dataset",
+        "d",
+        "--teacher",
+        "renamed",
+    ];
+    let (code, text) = place.fails(&[&select[..], &["--filter-teacher", "tiny"]].concat());
+    assert_eq!(code, 9, "{text}");
+    assert!(text.contains("class 1 is `green` and `blue`"), "{text}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{col, lit};
 use futures::TryStreamExt;
+use sha2::{Digest, Sha256};
 
 use super::SelectError;
 use super::columns::{Shas, Texts};
@@ -49,13 +50,39 @@ pub async fn check_held_out(
     }
 }
 
+/// What is known of the held-out images.
+pub(super) struct HeldOutImages {
+    index: Arc<Index>,
+    /// How many of them have no fingerprint.
+    unfingerprinted: u64,
+    /// Of their keys and fingerprints, whoever labelled them, and however often.
+    pub(super) sha256: [u8; 32],
+}
+
+fn hash_of(images: &[HeldOut]) -> [u8; 32] {
+    let mut distinct: Vec<_> = images
+        .iter()
+        .map(|image| (&image.key, image.sha256, image.phash))
+        .collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let mut hash = Sha256::new();
+    for (key, sha256, phash) in distinct {
+        hash.update(key);
+        hash.update([0, u8::from(sha256.is_some()), u8::from(phash.is_some())]);
+        hash.update(sha256.unwrap_or_default());
+        hash.update(phash.unwrap_or_default().to_le_bytes());
+    }
+    hash.finalize().into()
+}
+
 impl Run<'_> {
     /// Finds duplicates and leaked images, and registers the functions that know them.
     pub(super) async fn fingerprints(
         &self,
     ) -> Result<(Option<LeakageRecord>, Vec<NearHit>), SelectError> {
         let most = self.job.config.max_distance;
-        let held_out = self.held_out().await?;
+        let held_out = self.held_out.as_ref();
         let (mut duplicates, mut leaked, mut record, mut hits) =
             (Duplicates::default(), Leaked::default(), None, Vec::new());
         if self.knows.duplicates || held_out.is_some() {
@@ -81,12 +108,9 @@ impl Run<'_> {
                 Suspects::default()
             };
             let suspects = Arc::new(suspects);
-            let index = held_out.map(|(index, unfingerprinted)| (Arc::new(index), unfingerprinted));
             let step = {
-                let (suspects, index) = (
-                    Arc::clone(&suspects),
-                    index.as_ref().map(|i| Arc::clone(&i.0)),
-                );
+                let index = held_out.map(|held_out| Arc::clone(&held_out.index));
+                let suspects = Arc::clone(&suspects);
                 move |found: &mut Prints, batch: &RecordBatch| {
                     found.look(batch, &suspects, index.as_deref(), most)
                 }
@@ -96,11 +120,16 @@ impl Run<'_> {
             let mut all = Prints::default();
             found.into_iter().for_each(|f| all.merge(f));
             duplicates = all.repeated.finish();
-            if let Some((index, unfingerprinted)) = index {
+            if let Some(HeldOutImages {
+                index,
+                unfingerprinted,
+                ..
+            }) = held_out
+            {
                 all.hits.sort_by(|a, b| a.0.cmp(&b.0));
                 record = Some(LeakageRecord {
                     held_out: index.keys(),
-                    unfingerprinted,
+                    unfingerprinted: *unfingerprinted,
                     near: all.hits.len() as u64,
                     dropped: all.hits.iter().filter(|(_, _, dropped)| *dropped).count() as u64,
                     unfingerprinted_labels: all.without,
@@ -118,8 +147,8 @@ impl Run<'_> {
         Ok((record, hits))
     }
 
-    /// The held-out images, indexed, and how many of them have no fingerprint.
-    async fn held_out(&self) -> Result<Option<(Index, u64)>, SelectError> {
+    /// Reads what is known of the held-out images.
+    pub(super) async fn read_held_out(&self) -> Result<Option<HeldOutImages>, SelectError> {
         if self.job.config.exclude.is_empty() {
             return Ok(None);
         }
@@ -146,7 +175,11 @@ impl Run<'_> {
             let known = known.collect::<HashSet<_>>().len() as u64;
             unfingerprinted += listed.saturating_sub(known);
         }
-        Ok(Some((Index::new(images), unfingerprinted)))
+        Ok(Some(HeldOutImages {
+            sha256: hash_of(&images),
+            index: Arc::new(Index::new(images)),
+            unfingerprinted,
+        }))
     }
 
     pub(super) async fn held_out_query(&self, dataset: &str) -> Result<Query, SelectError> {

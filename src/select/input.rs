@@ -411,25 +411,6 @@ async fn objects(at: &Opened, folder: &Path) -> Result<Vec<ObjectMeta>, SelectEr
     Ok(found)
 }
 
-/// What is known of held-out images, as a hash of it: the labels of any teacher, and what the manifest lists.
-pub(super) async fn held_out(
-    workspace: &Workspace,
-    dataset: &str,
-) -> Result<[u8; 32], SelectError> {
-    let mut hash = Sha256::new();
-    for teacher in label::whose::labellers(workspace, dataset).await? {
-        let place = workspace.path(&label::folder(dataset, &teacher));
-        let found = objects(&workspace.at, &place).await?;
-        found.iter().for_each(|meta| add(&mut hash, meta));
-    }
-    let generations = manifest::generations(workspace, dataset).await;
-    let generations = generations.map_err(CatalogError::from)?;
-    add_void(&mut hash, &generations);
-    let newest = generations.last().map_or(0, |g| g.generation);
-    hash.update(newest.to_le_bytes());
-    Ok(hash.finalize().into())
-}
-
 /// The generations by which labels count no more: their images changed, or are gone.
 fn add_void(hash: &mut Sha256, generations: &[Generation]) {
     for generation in generations.iter().filter(|g| g.changed + g.gone > 0) {

@@ -1,6 +1,6 @@
 //! A whole selection: the passes in their order, the parts, and the put that makes them visible.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,9 +12,9 @@ use object_store::ObjectStoreExt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::fingerprints::NearHit;
+use super::fingerprints::{HeldOutImages, NearHit};
 use super::functions::{self, Chosen};
-use super::input::{self, Input, Labels};
+use super::input::{Input, Labels};
 use super::kept::Kept;
 use super::passes::ChosenRows;
 use super::queries::Queries;
@@ -108,13 +108,9 @@ impl SelectJob {
         catalog::read_lazily(&context, lazily);
         let mut hash = Sha256::new();
         hash.update(&input.record.sha256);
-        for dataset in BTreeSet::from_iter(&self.config.exclude) {
-            hash.update(input::held_out(workspace, dataset).await?);
-        }
         queries.all.values().for_each(|text| hash.update(text));
-        input.record.sha256 = hex(&hash.finalize());
         input.record.own_queries = self.queries.is_some();
-        let run = Run {
+        let mut run = Run {
             job: self,
             workspace,
             context,
@@ -124,7 +120,13 @@ impl SelectJob {
                 duplicates: !self.config.keep_duplicates && input.fingerprints,
                 leaks: !self.config.exclude.is_empty(),
             },
+            held_out: None,
         };
+        run.held_out = run.read_held_out().await?;
+        run.held_out
+            .iter()
+            .for_each(|held_out| hash.update(held_out.sha256));
+        input.record.sha256 = hex(&hash.finalize());
         Ok((run, input))
     }
 
@@ -202,6 +204,7 @@ pub(super) struct Run<'a> {
     pub(super) lazily: bool,
     queries: Queries,
     pub(super) knows: Knows,
+    pub(super) held_out: Option<HeldOutImages>,
 }
 
 /// Which of the fingerprint functions are asked at all: what is not leaves its columns unread.

@@ -87,7 +87,7 @@ pub struct InputRecord {
     pub generation: Option<u32>,
     /// How many objects.
     pub files: u64,
-    /// SHA-256 of their paths, sizes and etags, of the held-out images' labels', of the generations in which images changed or went, and of the
+    /// SHA-256 of their paths, sizes and etags, of the generations in which images changed or went, of the held-out images' fingerprints, and of the
     /// queries, in hexadecimal.
     pub sha256: String,
     /// Whether the queries were a user's own (`--queries`).
