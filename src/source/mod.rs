@@ -33,6 +33,7 @@ pub use self::error::{ReadError, ReadErrorKind, SourceError};
 pub(crate) use self::list::is_hidden;
 pub use self::list::{Listed, Object as ListedObject};
 pub(crate) use self::names::Names;
+pub(crate) use self::read::is_local_etag;
 pub use self::split::{BadPart, Part, Split};
 pub(crate) use self::webdataset::Member;
 

@@ -331,8 +331,8 @@ pub(super) fn file(reader: &Reader, object: &str, size: Option<u64>, etag: Optio
 }
 
 impl Footer {
-    /// The bytes of the pages that these images lie in, which are of one row group.
-    fn page_bytes(&self, images: &[ImageRef]) -> u64 {
+    /// The bytes of the largest page that these images lie in, which are of one row group.
+    fn largest_page(&self, images: &[ImageRef]) -> u64 {
         let metadata = self.metadata.metadata();
         let mut before = 0;
         let first_rows = metadata.row_groups().iter().map(|group| {
@@ -366,7 +366,10 @@ impl Footer {
                 .map(|p| p.compressed_page_size)
         };
         let bytes = touched.iter().filter_map(bytes);
-        bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0)).sum()
+        bytes
+            .map(|bytes| u64::try_from(bytes).unwrap_or(0))
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -382,7 +385,7 @@ pub(super) async fn rows(
         return Ok(Vec::new());
     };
     let footer = footers.of(reader, first, config).await?;
-    let large = footer.page_bytes(images) > GROUP_BYTES;
+    let large = footer.largest_page(images) > GROUP_BYTES;
     let _turn = if large {
         Some(footers.pieces.turn.lock().await)
     } else {

@@ -197,6 +197,12 @@ pub(super) fn local_etag(meta: &std::fs::Metadata) -> String {
     )
 }
 
+/// Whether a local file is still the one that was listed. Earlier versions listed its inode as well, first.
+pub(crate) fn is_local_etag(listed: &str, now: &str) -> bool {
+    let before = listed.strip_suffix(now);
+    before.is_some_and(|inode| inode.is_empty() || inode.ends_with('-'))
+}
+
 /// A local file, which must be the one that was listed: the next listing has it as another state of the image, which would then be labelled twice.
 async fn local_file(
     object: &str,
@@ -212,7 +218,7 @@ async fn local_file(
                 detail: "it is no regular file any more".into(),
             }));
         }
-        if etag.is_some_and(|listed| listed != local_etag(&meta)) {
+        if etag.is_some_and(|listed| !is_local_etag(&listed, &local_etag(&meta))) {
             return Ok(Err(changed()));
         }
         if meta.len() > max_bytes {
@@ -236,7 +242,7 @@ async fn local_range(
         use std::os::unix::fs::FileExt as _;
         let file = std::fs::File::open(path)?;
         if let Some(listed) = etag
-            && listed != local_etag(&file.metadata()?)
+            && !is_local_etag(&listed, &local_etag(&file.metadata()?))
         {
             return Ok(Err(changed()));
         }
@@ -312,7 +318,9 @@ impl Reader {
             }
             StoreError::NotFound { detail, .. } | StoreError::Failed { detail, .. } => {
                 // object_store cannot read an answer that does not say how long it is.
-                let kind = if detail.to_lowercase().contains("content-length") {
+                let kind = if detail.to_lowercase().contains("content-length")
+                    || kind == ReadErrorKind::Retryable && is_final(&detail)
+                {
                     ReadErrorKind::Unreadable
                 } else {
                     kind
@@ -325,6 +333,13 @@ impl Reader {
             },
         }
     }
+}
+
+/// Whether a store has answered, and would answer the same again: a 4xx, such as of an archived object, which is no request to come later.
+fn is_final(detail: &str) -> bool {
+    let status = detail.split_once("status code: ").map(|(_, rest)| rest);
+    let status = status.and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
+    status.is_some_and(|status| (400..500).contains(&status) && ![408, 425, 429].contains(&status))
 }
 
 /// Whether no credentials were found at all, rather than refused.
