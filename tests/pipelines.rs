@@ -285,21 +285,44 @@ fn ctrl_c_that_the_run_alone_hears_stops_its_training() {
     assert!(!training.join("done.json").exists());
 }
 
-#[test]
-fn a_named_teacher_is_pinned_to_the_version_that_the_first_run_met() {
-    let place = place();
+/// The pipeline with a teacher that is there, `tiny`, in the place of one that is trained.
+fn with_named_teacher(place: &Place) -> String {
     place.add_teacher("tiny", &crate::support::onnx::Model::default());
     let teacher = format!("[teacher]\n{STUDENT}\n[teacher.train]\nsteps = 40");
-    let text = std::fs::read_to_string(pipeline(&place, ("", ""))).unwrap();
+    let file = pipeline(place, ("", ""));
+    let text = std::fs::read_to_string(&file).unwrap();
     let end = text.find("[[round]]").unwrap();
     let begin = text.find(&teacher).unwrap();
-    let file = place.path("p.toml").display().to_string();
     let text = format!(
         "{}[teacher]\nname = \"tiny\"\n{}",
         &text[..begin],
         &text[end..]
     );
     std::fs::write(&file, text).unwrap();
+    file
+}
+
+#[test]
+fn a_control_numbers_its_classes_as_the_student_beside_it() {
+    let place = place();
+    let file = with_named_teacher(&place);
+    let run = json(&place.ok(&["run", &file, "--round", "1", "--json"]));
+    assert!(done(&run).0.contains(&"round-1/evaluate"), "{run}");
+    // By its folders the data would number them alphabetically.
+    for training in ["p-r1", "p-r1-control"] {
+        let at = place.path(&format!("w/trainings/{training}/training.json"));
+        let record = json(&std::fs::read_to_string(at).unwrap());
+        assert_eq!(
+            record["classes"],
+            serde_json::json!(["red", "green", "blue", "dark"])
+        );
+    }
+}
+
+#[test]
+fn a_named_teacher_is_pinned_to_the_version_that_the_first_run_met() {
+    let place = place();
+    let file = with_named_teacher(&place);
     let run = || json(&place.ok(&["run", &file, "--round", "0", "--json"]));
     let first = run();
     assert_eq!(

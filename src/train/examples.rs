@@ -94,6 +94,8 @@ struct Unseen {
 pub(super) struct Look {
     /// What they are of, for errors.
     pub(super) of: String,
+    /// Whether they are a list of URLs: of many stores one may be gone for good.
+    pub(super) list: bool,
     pub(super) decode: DecodeConfig,
     pub(super) preprocess: Preprocess,
     /// Channels, height, width.
@@ -116,7 +118,7 @@ impl Look {
             Ok(bytes) => bytes,
             Err(reject) => {
                 return Err(Unseen {
-                    unreachable: reject.is_unreachable(),
+                    unreachable: !self.list && reject.is_unreachable(),
                     ..unseen(&key, reject.detail)
                 });
             }

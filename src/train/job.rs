@@ -287,10 +287,11 @@ impl TrainJob {
 
     fn held_out(&self, begun: &Begun<'_>, workers: usize) -> Option<HeldOut> {
         let data = begun.data.held_out.as_ref()?;
+        let fetcher = Arc::new(self.fetcher(data));
         Some(HeldOut {
             data: Arc::clone(data),
-            fetcher: Arc::new(self.fetcher(data)),
-            look: self.look(begun, data.url(), None),
+            look: self.look(begun, (data.url(), &fetcher), None),
+            fetcher,
             workers,
         })
     }
@@ -300,7 +301,12 @@ impl TrainJob {
     }
 
     /// How images are looked at; held-out ones without noise.
-    fn look(&self, begun: &Begun<'_>, of: &str, images: Option<Images>) -> Look {
+    fn look(
+        &self,
+        begun: &Begun<'_>,
+        (of, fetcher): (&str, &Fetcher),
+        images: Option<Images>,
+    ) -> Look {
         let purpose = match images {
             Some(Images::Labelled) => 1,
             Some(Images::Unlabelled) => 2,
@@ -308,6 +314,7 @@ impl TrainJob {
         };
         Look {
             of: of.to_owned(),
+            list: fetcher.source().is_list(),
             decode: self.config.decode.clone(),
             preprocess: begun.record.train.preprocess.clone(),
             input: begun.student.input,
@@ -330,7 +337,7 @@ impl TrainJob {
                 .map_err(TrainError::from)
                 .map_ok(Raw::from)
                 .boxed();
-            let look = self.look(begun, data.url(), Some(Images::Labelled));
+            let look = self.look(begun, (data.url(), &fetcher), Some(Images::Labelled));
             examples(raw, look, workers)
         });
         let pseudo = begun.data.pseudo.as_ref().map(|data| {
@@ -342,7 +349,7 @@ impl TrainJob {
                 .map_ok(Raw::from)
                 .boxed();
             let of = train.selection.as_deref().unwrap_or_default();
-            let look = self.look(begun, of, Some(Images::Unlabelled));
+            let look = self.look(begun, (of, &fetcher), Some(Images::Unlabelled));
             examples(raw, look, workers)
         });
         let graph = begun.student.config.graph(Form::Training);
