@@ -26,9 +26,6 @@
 //! A commit is one create-only put ([`crate::store::create`]). What needs several objects becomes visible through one JSON that is
 //! put last; a pointer moves by creating the next numbered file. Nothing is ever overwritten.
 
-use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -41,7 +38,7 @@ use serde::{Deserialize, Serialize};
 use crate::child;
 use crate::error::nearest;
 use crate::fence::{Fence, Fenced};
-use crate::store::{self, Created, Opened, StorageOptions, StoreError};
+use crate::store::{self, Created, Opened, StorageOptions, StoreError, local};
 
 /// Objects that are read side by side.
 const READS: usize = 16;
@@ -340,10 +337,7 @@ impl Workspace {
             return Ok(());
         }
         let path = self.path(relative);
-        let file = PathBuf::from(format!("/{path}"));
-        let synced = tokio::task::spawn_blocking(move || sync(&file)).await;
-        let synced = synced.map_err(io::Error::other).flatten();
-        synced.map_err(|e| {
+        local::sync(&path).await.map_err(|e| {
             WorkspaceError::from(StoreError::Failed {
                 action: "write",
                 url: self.at.key(&path),
@@ -355,7 +349,7 @@ impl Workspace {
     /// Removes what killed local puts left beside an object that is there.
     pub(crate) fn sweep(&self, relative: &str) {
         if self.at.is_local() {
-            sweep_staging(&self.path(relative));
+            local::sweep_staging(&self.path(relative));
         }
     }
 
@@ -503,6 +497,11 @@ pub fn to_json<T: Serialize>(value: &T) -> Bytes {
     text.into()
 }
 
+/// A value as it comes back from its JSON, where a number may be one bit off: what is held against something that was read has to have been read as well.
+pub fn as_read<T: Serialize + DeserializeOwned + Clone>(value: &T) -> T {
+    serde_json::from_slice(&to_json(value)).unwrap_or_else(|_| value.clone())
+}
+
 /// Checks a dataset's or a teacher's name.
 ///
 /// # Errors
@@ -520,41 +519,6 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), WorkspaceError> 
             what,
             name: name.to_owned(),
         })
-    }
-}
-
-/// Writes what the system still holds of a file, and of its name, to the disk. Some file systems cannot sync a folder, or anything.
-fn sync(file: &FsPath) -> io::Result<()> {
-    let unsupported = |e: &io::Error| {
-        matches!(
-            e.kind(),
-            ErrorKind::InvalidInput
-                | ErrorKind::Unsupported
-                | ErrorKind::PermissionDenied
-                // Removed already, by somebody else.
-                | ErrorKind::NotFound
-        )
-    };
-    for place in [Some(file), file.parent()].into_iter().flatten() {
-        match File::open(place).and_then(|file| file.sync_all()) {
-            Err(e) if !unsupported(&e) => return Err(e),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Removes what killed local puts of this object left behind: `name#1`, `name#2`, …, `object_store`'s staging files.
-///
-/// Called after the object's own commit, when nobody needs them any more: a worker that is still writing one finds the object
-/// there when it is done.
-fn sweep_staging(path: &Path) {
-    let file = PathBuf::from(format!("/{path}"));
-    for n in 1..=64 {
-        let staging = format!("{}#{n}", file.display());
-        if std::fs::remove_file(staging).is_err() {
-            break;
-        }
     }
 }
 

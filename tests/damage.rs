@@ -28,6 +28,19 @@ fn object(place: &Place, folder: &str, begin: &str, end: &str) -> PathBuf {
     path
 }
 
+fn shard(place: &Place) -> PathBuf {
+    object(
+        place,
+        "labels/dataset=d/teacher=tiny@1",
+        "shard-",
+        ".parquet",
+    )
+}
+
+fn part(place: &Place) -> PathBuf {
+    object(place, "selections/s", "part-", ".parquet")
+}
+
 /// Runs a command that must name the object and end with an error.
 fn names(place: &Place, args: &[&str], path: &Path, how: &str) {
     let (code, text) = place.fails(args);
@@ -51,7 +64,7 @@ fn spoil(path: &Path, how: &str) {
 fn a_selection_without_one_of_its_parts_is_not_a_smaller_selection() {
     for how in ["missing", "empty"] {
         let place = place();
-        let part = object(&place, "selections/s", "part-", ".parquet");
+        let part = part(&place);
         let bytes = std::fs::read(&part).unwrap();
         let (out, page) = (place.path("out"), place.path("page.html"));
         let (out, page) = (out.display().to_string(), page.display().to_string());
@@ -120,12 +133,7 @@ fn a_manifest_without_its_rows_is_not_an_empty_one() {
 #[test]
 fn an_empty_labels_object_is_no_commit_and_is_made_again_once_it_is_removed() {
     let place = place();
-    let shard = object(
-        &place,
-        "labels/dataset=d/teacher=tiny@1",
-        "shard-",
-        ".parquet",
-    );
+    let shard = shard(&place);
     let bytes = std::fs::read(&shard).unwrap();
     spoil(&shard, "empty");
     let images = place.images();
@@ -152,13 +160,8 @@ fn an_empty_labels_object_is_no_commit_and_is_made_again_once_it_is_removed() {
 #[test]
 fn a_spoiled_object_ends_whoever_reads_it_with_an_error() {
     let place = place();
-    let shard = object(
-        &place,
-        "labels/dataset=d/teacher=tiny@1",
-        "shard-",
-        ".parquet",
-    );
-    let part = object(&place, "selections/s", "part-", ".parquet");
+    let shard = shard(&place);
+    let part = part(&place);
     for path in [shard, part] {
         let whole = std::fs::read(&path).unwrap();
         for offset in (4..whole.len() - 8).step_by(97) {

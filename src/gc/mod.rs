@@ -102,8 +102,11 @@ impl GcJob {
         items.extend(leftovers::find(&look).await?);
         if !self.dry_run {
             // Looking takes a while, in which a command that was repeated may have made its own of what a killed one left.
-            let left = leftovers::find(&look).await?;
-            items.retain(|item| item.reason != Reason::Uncommitted || left.contains(item));
+            let may_be_adopted = |item: &Item| item.reason == Reason::Uncommitted;
+            if items.iter().any(may_be_adopted) {
+                let left = leftovers::find(&look).await?;
+                items.retain(|item| !may_be_adopted(item) || left.contains(item));
+            }
             for item in &items {
                 workspace.remove(&item.place).await?;
             }

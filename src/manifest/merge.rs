@@ -18,7 +18,7 @@ use super::rows::{Status, Writer};
 use super::sort::{self, Skipped};
 use super::{Generation, ManifestConfig, ManifestError};
 use crate::catalog;
-use crate::source::{Entry, ImageRef, Kind, ListedObject, Source, SourceError, is_local_etag};
+use crate::source::{Entry, ImageRef, Kind, ListedObject, Source, SourceError, is_same_state};
 use crate::workspace::Workspace;
 
 /// A generation that is not committed yet.
@@ -333,7 +333,7 @@ impl Known {
             row.object == listed.path
                 && !row.gone
                 && match (&row.etag, &listed.etag) {
-                    (Some(before), Some(now)) => before == now || is_local_etag(before, now),
+                    (Some(before), Some(now)) => is_same_state(before, now),
                     _ => row.size == listed.size,
                 }
         })

@@ -28,7 +28,7 @@ use crate::catalog::{self, CatalogError};
 use crate::hex::hex;
 use crate::runs::RunRecord;
 use crate::store::{Created, StorageOptions};
-use crate::workspace::{Workspace, to_json};
+use crate::workspace::{Workspace, as_read, to_json};
 
 /// Partitions of every query, whatever the number of threads: how rows fall into parts is then the same everywhere.
 const PARTITIONS: usize = 8;
@@ -168,11 +168,6 @@ impl SelectJob {
         }
         Ok(Some(there))
     }
-}
-
-/// The rules as they come back from a file: a number may be one bit off.
-fn as_read(config: &SelectConfig) -> SelectConfig {
-    serde_json::from_slice(&to_json(config)).unwrap_or_else(|_| config.clone())
 }
 
 /// What a run was asked to do, for its record.

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use url::{Host, Url};
+use url::Url;
 
 use super::problem::Problem;
 use super::routes::pages::cookie;
@@ -147,26 +147,23 @@ fn is_local(request: &Request) -> bool {
         .to_str()
         .ok()
         .and_then(|host| host.parse::<Authority>().ok());
-    host.is_some_and(|host| {
-        let host = host.host().trim_matches(['[', ']']);
-        host.eq_ignore_ascii_case("localhost")
-            || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    })
+    host.is_some_and(|host| is_loopback(host.host()))
+}
+
+/// Whether a host, as a URL has it, is this machine by a name of loopback.
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Whether a request is none of a page that lies elsewhere: a browser says where a page lies that posts a form.
 fn is_own(request: &Request) -> bool {
-    let is_loopback = |origin: &Url| match origin.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
     let mut origins = request.headers().get_all(ORIGIN).iter();
     origins.all(|origin| {
         let origin = origin.to_str().ok();
         let origin = origin.and_then(|origin| Url::parse(origin).ok());
-        origin.as_ref().is_some_and(is_loopback)
+        origin.is_some_and(|origin| origin.host_str().is_some_and(is_loopback))
     })
 }
 

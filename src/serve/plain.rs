@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, GenericListArray, GenericListViewArray, OffsetSizeTrait};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -59,32 +59,10 @@ fn size(of: &dyn Array) -> usize {
             let size = |key: &usize| values.get(*key).copied().unwrap_or_default();
             of.normalized_keys().iter().map(size).sum()
         }
-        DataType::List(_) => {
-            let of = of.as_list::<i32>();
-            let (first, last) = (of.value_offsets()[0], of.value_offsets()[rows]);
-            size(
-                of.values()
-                    .slice(first as usize, (last - first) as usize)
-                    .as_ref(),
-            ) + 4 * rows
-        }
-        DataType::LargeList(_) => {
-            let of = of.as_list::<i64>();
-            let (first, last) = (of.value_offsets()[0], of.value_offsets()[rows]);
-            size(
-                of.values()
-                    .slice(first as usize, (last - first) as usize)
-                    .as_ref(),
-            ) + 8 * rows
-        }
-        DataType::ListView(_) => {
-            let of = of.as_list_view::<i32>();
-            (0..rows).map(|i| size(of.value(i).as_ref())).sum()
-        }
-        DataType::LargeListView(_) => {
-            let of = of.as_list_view::<i64>();
-            (0..rows).map(|i| size(of.value(i).as_ref())).sum()
-        }
+        DataType::List(_) => list(of.as_list::<i32>()),
+        DataType::LargeList(_) => list(of.as_list::<i64>()),
+        DataType::ListView(_) => list_view(of.as_list_view::<i32>()),
+        DataType::LargeListView(_) => list_view(of.as_list_view::<i64>()),
         DataType::FixedSizeList(..) => size(of.as_fixed_size_list().values().as_ref()),
         DataType::Struct(_) => of
             .as_struct()
@@ -94,6 +72,17 @@ fn size(of: &dyn Array) -> usize {
             .sum(),
         _ => of.to_data().get_slice_memory_size().unwrap_or_default(),
     }
+}
+
+fn list<O: OffsetSizeTrait>(of: &GenericListArray<O>) -> usize {
+    let offsets = of.value_offsets();
+    let (first, last) = (offsets[0].as_usize(), offsets[of.len()].as_usize());
+    size(of.values().slice(first, last - first).as_ref()) + size_of::<O>() * of.len()
+}
+
+/// Rows may share values.
+fn list_view<O: OffsetSizeTrait>(of: &GenericListViewArray<O>) -> usize {
+    (0..of.len()).map(|i| size(of.value(i).as_ref())).sum()
 }
 
 /// Rows in the types of [`schema`].

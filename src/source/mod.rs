@@ -11,6 +11,7 @@ mod list;
 mod names;
 mod pages;
 mod parquet;
+mod pieces;
 mod read;
 mod split;
 mod webdataset;
@@ -33,7 +34,7 @@ pub use self::error::{ReadError, ReadErrorKind, SourceError};
 pub(crate) use self::list::is_hidden;
 pub use self::list::{Listed, Object as ListedObject};
 pub(crate) use self::names::Names;
-pub(crate) use self::read::is_local_etag;
+pub(crate) use self::read::is_same_state;
 pub use self::split::{BadPart, Part, Split};
 pub(crate) use self::webdataset::Member;
 

@@ -1,7 +1,7 @@
 //! A Parquet file with image bytes → its images: the footer alone is read for the index, the pages with the wanted rows for the images.
 
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema};
@@ -22,6 +22,7 @@ use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use tokio::sync::Mutex;
 
 use super::list::Object;
+use super::pieces::Pieces;
 use super::read::{Reader, listing_error, with_retries};
 use super::{
     Entry, GROUP_BYTES, ImageRef, ReadError, ReadErrorKind, SourceConfig, SourceError, pages,
@@ -31,9 +32,6 @@ use super::{
 const KEPT: usize = 4;
 /// Rows that are decoded at a time.
 const BATCH: usize = 16;
-
-/// Pieces of a file that are kept while its pages are large: the dictionary, and the pages before and after a boundary.
-const PIECES: usize = 3;
 
 /// A Parquet file of the source, read by range.
 pub(super) struct File {
@@ -45,58 +43,6 @@ pub(super) struct File {
     pieces: Option<Arc<Pieces>>,
 }
 
-/// What was read last of a file with large pages, in each of which lie the images of many groups.
-#[derive(Debug, Default)]
-struct Pieces {
-    /// Held by whoever reads such pages: several at a time would fill the memory.
-    turn: Mutex<()>,
-    /// The one that was used last is the last one.
-    used: std::sync::Mutex<Vec<Piece>>,
-}
-
-#[derive(Debug)]
-struct Piece {
-    object: String,
-    etag: Option<String>,
-    range: Range<u64>,
-    bytes: Bytes,
-}
-
-impl Piece {
-    fn is(&self, file: &File, range: &Range<u64>) -> bool {
-        self.object == file.object && self.etag == file.etag && self.range == *range
-    }
-}
-
-impl Pieces {
-    fn used(&self) -> std::sync::MutexGuard<'_, Vec<Piece>> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn get(&self, file: &File, range: &Range<u64>) -> Option<Bytes> {
-        let mut used = self.used();
-        let i = used.iter().position(|piece| piece.is(file, range))?;
-        let piece = used.remove(i);
-        let bytes = piece.bytes.clone();
-        used.push(piece);
-        Some(bytes)
-    }
-
-    fn keep(&self, file: &File, range: Range<u64>, bytes: Bytes) {
-        let mut used = self.used();
-        used.retain(|piece| piece.object == file.object && piece.etag == file.etag);
-        if used.len() == PIECES {
-            used.remove(0);
-        }
-        used.push(Piece {
-            object: file.object.clone(),
-            etag: file.etag.clone(),
-            range,
-            bytes,
-        });
-    }
-}
-
 impl AsyncFileReader for File {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
         if range.end > self.size {
@@ -105,7 +51,8 @@ impl AsyncFileReader for File {
             return futures::future::ready(Err(error)).boxed();
         }
         async move {
-            let kept = |pieces: &Arc<Pieces>| pieces.get(self, &range);
+            let of = (self.object.as_str(), self.etag.as_deref());
+            let kept = |pieces: &Arc<Pieces>| pieces.get(of, &range);
             if let Some(bytes) = self.pieces.as_ref().and_then(kept) {
                 return Ok(bytes);
             }
@@ -116,7 +63,7 @@ impl AsyncFileReader for File {
                 .await
                 .map_err(|e| ParquetError::External(Box::new(e)))?;
             if let Some(pieces) = &self.pieces {
-                pieces.keep(self, range, bytes.clone());
+                pieces.keep(of, range, bytes.clone());
             }
             Ok(bytes)
         }

@@ -197,8 +197,8 @@ pub(super) fn local_etag(meta: &std::fs::Metadata) -> String {
     )
 }
 
-/// Whether a local file is still the one that was listed. Earlier versions listed its inode as well, first.
-pub(crate) fn is_local_etag(listed: &str, now: &str) -> bool {
+/// Whether an etag is the one that was listed. Of local files earlier versions listed the inode as well, first.
+pub(crate) fn is_same_state(listed: &str, now: &str) -> bool {
     let before = listed.strip_suffix(now);
     before.is_some_and(|inode| inode.is_empty() || inode.ends_with('-'))
 }
@@ -218,7 +218,7 @@ async fn local_file(
                 detail: "it is no regular file any more".into(),
             }));
         }
-        if etag.is_some_and(|listed| !is_local_etag(&listed, &local_etag(&meta))) {
+        if etag.is_some_and(|listed| !is_same_state(&listed, &local_etag(&meta))) {
             return Ok(Err(changed()));
         }
         if meta.len() > max_bytes {
@@ -242,7 +242,7 @@ async fn local_range(
         use std::os::unix::fs::FileExt as _;
         let file = std::fs::File::open(path)?;
         if let Some(listed) = etag
-            && !is_local_etag(&listed, &local_etag(&file.metadata()?))
+            && !is_same_state(&listed, &local_etag(&file.metadata()?))
         {
             return Ok(Err(changed()));
         }

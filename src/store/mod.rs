@@ -27,6 +27,7 @@ use object_store::{
 use url::Url;
 
 mod error;
+pub(crate) mod local;
 
 pub use self::error::StoreError;
 use self::error::innermost;

@@ -7,7 +7,7 @@ use super::{TrainError, folder};
 use crate::labelled::DataConfig;
 use crate::store::Created;
 use crate::student::noise::Noise;
-use crate::workspace::{Workspace, WorkspaceError, check_name, to_json};
+use crate::workspace::{Workspace, WorkspaceError, as_read, check_name, to_json};
 
 /// `trainings/NAME/training.json`. Nothing in it depends on time or speed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -145,8 +145,7 @@ impl TrainingRecord {
 
     /// The first thing in which another one differs, in words.
     fn difference(&self, there: &Self) -> Option<String> {
-        // A number that is written and read may come back one bit off: both have to have been.
-        let values = [self, there].map(|r| serde_json::from_slice(&to_json(r)).unwrap_or_default());
+        let values = [&as_read(self), there].map(|r| serde_json::to_value(r).unwrap_or_default());
         differing("", &values[0], &values[1])
     }
 }
@@ -230,4 +229,34 @@ pub async fn list(
         trainings.extend(find(workspace, &name).await?);
     }
     Ok(trainings)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_no_other_one_for_having_been_written_and_read() {
+        let record = json!({
+            "name": "t", "student": "s", "training_model_sha256": "", "train": {"steps": 1}, "noise": {}, "classes": [], "labelled": null,
+            "pseudo": null, "begins_from": null, "steps": 1, "rows": [1, 0], "understudy": "0.1.0",
+        });
+        let mut record: TrainingRecord = serde_json::from_value(record).unwrap();
+        let mut moved = 0;
+        let odd = [14.399_999_999_999_999, 0.001_125_000_000_000_000_1];
+        for peak in (1..2000).map(|n| 0.1 / f64::from(n)).chain(odd) {
+            record.train.learning_rate.peak = peak;
+            let there: TrainingRecord = serde_json::from_slice(&to_json(&record)).unwrap();
+            moved += u32::from(there.train.learning_rate.peak.to_bits() != peak.to_bits());
+            assert_eq!(record.difference(&there), None, "{peak}");
+        }
+        // Otherwise nothing was tried.
+        assert!(moved > 0);
+        record.train.batch += 1;
+        let other = as_read(&record);
+        record.train.batch += 1;
+        assert!(record.difference(&other).unwrap().contains("train.batch"));
+    }
 }

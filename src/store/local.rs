@@ -1,0 +1,56 @@
+//! What a local disk needs beside `object_store`: files that outlast a power failure, and no leftovers of killed puts.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path as FsPath, PathBuf};
+
+use object_store::path::Path;
+
+fn file_of(path: &Path) -> PathBuf {
+    PathBuf::from(format!("/{path}"))
+}
+
+/// Waits until an object's file is on the disk, and its name.
+///
+/// # Errors
+/// The disk's.
+pub(crate) async fn sync(path: &Path) -> io::Result<()> {
+    let file = file_of(path);
+    let written = tokio::task::spawn_blocking(move || write_out(&file)).await;
+    written.map_err(io::Error::other).flatten()
+}
+
+/// Writes what the system still holds of a file, and of its name, to the disk. Some file systems cannot sync a folder, or anything.
+fn write_out(file: &FsPath) -> io::Result<()> {
+    let unsupported = |e: &io::Error| {
+        matches!(
+            e.kind(),
+            ErrorKind::InvalidInput
+                | ErrorKind::Unsupported
+                | ErrorKind::PermissionDenied
+                // Removed already, by somebody else.
+                | ErrorKind::NotFound
+        )
+    };
+    for place in [Some(file), file.parent()].into_iter().flatten() {
+        match File::open(place).and_then(|file| file.sync_all()) {
+            Err(e) if !unsupported(&e) => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes what killed local puts of this object left behind: `name#1`, `name#2`, …, `object_store`'s staging files.
+///
+/// Called after the object's own commit, when nobody needs them any more: a worker that is still writing one finds the object
+/// there when it is done.
+pub(crate) fn sweep_staging(path: &Path) {
+    let file = file_of(path);
+    for n in 1..=64 {
+        let staging = format!("{}#{n}", file.display());
+        if std::fs::remove_file(staging).is_err() {
+            break;
+        }
+    }
+}
