@@ -8,7 +8,7 @@ SELECT
     confidence,
     probs,
     first_reason(
-        class IS NULL OR confidence IS NULL OR NOT (confidence >= 0 AND confidence <= 1), 'invalid',
+        class IS NULL OR NOT is_confidence(confidence), 'invalid',
         NOT (confidence > $threshold), 'threshold',
         $duplicates AND is_duplicate(sha256, key), 'duplicate',
         $leaks AND is_leaked(sha256, phash), 'leaked'

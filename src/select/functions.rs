@@ -60,6 +60,17 @@ pub(super) fn is_leaked(leaked: Arc<Leaked>) -> ScalarUDF {
     })
 }
 
+/// `is_confidence(confidence)`: whether it is a number from 0 to 1. The engine's own comparisons copy the column each time, to take −0 for 0.
+pub(super) fn is_confidence() -> ScalarUDF {
+    function("is_confidence", 1, DataType::Boolean, |args| {
+        let confidences = confidences(&args[0])?;
+        let values = confidences.values();
+        Ok(yes_or_no(values.len(), |i| {
+            confidences.is_valid(i) && (0.0..=1.0).contains(&values[i])
+        }))
+    })
+}
+
 /// What the second pass asks of a row: `is_decided_by_key(class, confidence)`, whether its key decides anything, and `is_within_reach(class, confidence)`, whether it may be chosen.
 pub(super) fn of_second_pass(choice: &Arc<Choice>) -> [ScalarUDF; 2] {
     let of = |name, answer: fn(&Choice, i64, f32) -> bool| {

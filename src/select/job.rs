@@ -19,7 +19,7 @@ use super::kept::Kept;
 use super::passes::ChosenRows;
 use super::queries::Queries;
 use super::report::{
-    ClassRecord, LeakageRecord, SelectionFile, Totals, Unlabelled, check_id, folder,
+    ClassRecord, LeakageRecord, PartRecord, SelectionFile, Totals, Unlabelled, check_id, folder,
 };
 use super::sweep::{Query, failed};
 use super::write::{self, Target};
@@ -69,14 +69,15 @@ impl SelectJob {
         let (record, started) = (RunRecord::begin("select"), Instant::now());
         let passes = run.passes(&input).await?;
         let file = run.finish(input, passes).await?;
+        let (tag, parts) = (file.tag.clone(), file.parts.clone());
         let place = format!("{}/selection.json", folder(&self.id));
-        let created = workspace.create(&place, to_json(&file)).await?;
-        let visible = match created {
+        let visible = match workspace.create(&place, to_json(&file)).await? {
             Created::New | Created::Same => file,
             Created::Other => workspace.read_json(&place).await?,
         };
         run.sweep_leftovers(&visible).await?;
-        if created == Created::Other {
+        // Of the same rows: those of another version of understudy that were lost.
+        if (&visible.tag, &visible.parts) != (&tag, &parts) {
             return Err(taken(
                 &self.id,
                 "input, by another process at the same time",
@@ -130,7 +131,7 @@ impl SelectJob {
         Ok((run, input))
     }
 
-    /// The selection of this name, where there is one of the same inputs.
+    /// The selection of this name, where there is one of the same inputs and all of its rows are.
     async fn there(
         &self,
         workspace: &Workspace,
@@ -151,20 +152,27 @@ impl SelectJob {
         }
         if old.sha256 != new.sha256 {
             let state = if self.config.exclude.is_empty() {
-                "state of the labels: there are new ones, or images changed or went"
+                "state of the labels: there are new ones, images changed or went, or the queries are others"
             } else {
-                "state of the labels or of the held-out images: there are new ones, or images changed or went"
+                "state of the labels or of the held-out images: there are new ones, images changed or went, or the queries are others"
             };
             return Err(taken(&self.id, state));
         }
-        if self.explain && !there.left_out.is_empty() {
-            let names = workspace.names(&folder(&self.id)).await?;
-            let listed = |name: &String| name.starts_with(write::LEFT_OUT);
-            if !names.iter().any(listed) {
-                return Err(SelectError::NotExplained {
-                    id: self.id.clone(),
-                });
-            }
+        let objects = workspace.listed(&folder(&self.id)).await?;
+        let is_lost = |part: &&PartRecord| {
+            let is_it = |(name, size): &(String, u64)| *name == part.file && *size > 0;
+            !objects.iter().any(is_it)
+        };
+        if let Some(lost) = there.parts.iter().find(is_lost) {
+            // As after a power failure, since parts are not synced: they are made again, the same bytes under the same names.
+            tracing::warn!("`{}` of selection `{}` is lost", lost.file, self.id);
+            return Ok(None);
+        }
+        let listed = |(name, _): &(String, u64)| name.starts_with(write::LEFT_OUT);
+        if self.explain && !there.left_out.is_empty() && !objects.iter().any(listed) {
+            return Err(SelectError::NotExplained {
+                id: self.id.clone(),
+            });
         }
         Ok(Some(there))
     }
@@ -214,7 +222,9 @@ impl Run<'_> {
     pub(super) async fn passes(&self, input: &Input) -> Result<Passes, SelectError> {
         let config = &self.job.config;
         self.view("input", input.rows.clone())?;
-        self.context.register_udf(reasons::udf());
+        for function in [reasons::udf(), functions::is_confidence()] {
+            self.context.register_udf(function);
+        }
         let (leakage, hits) = self.fingerprints().await?;
         let candidates = self.query(self.candidates_file()).await?;
         self.view("candidates", candidates.frame)?;

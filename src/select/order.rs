@@ -52,7 +52,7 @@ impl Order {
             return;
         }
         // A user's own query may let other rows through.
-        if !self.choice.is_decided_by_key(class, confidence) {
+        if !self.choice.is_decided(i, confidence) {
             return;
         }
         let (known, order) = (&self.choice.classes[i], &mut self.classes[i]);

@@ -1,9 +1,11 @@
 //! The passes over all candidates that find out what is chosen: two of the exact method, one of the published code's.
 
 use std::collections::BTreeMap;
+use std::ops::Not as _;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array as _, ArrayRef, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 
@@ -34,6 +36,16 @@ pub(super) struct ChosenRows {
     pub(super) best: Option<u64>,
     /// Those that may be chosen, where the second pass has kept them.
     pub(super) kept: Option<Kept>,
+}
+
+/// The rows that have a reason to be left out, and those that have none.
+fn told_apart(reasons: &ArrayRef) -> (BooleanBuffer, BooleanBuffer) {
+    let left_out = match reasons.nulls() {
+        Some(nulls) => nulls.inner().clone(),
+        None => BooleanBuffer::new_set(reasons.len()),
+    };
+    let candidates = left_out.not();
+    (left_out, candidates)
 }
 
 impl Run<'_> {
@@ -83,12 +95,13 @@ impl Run<'_> {
     async fn tally(&self, rules: Rules) -> Result<(Choice, BTreeMap<String, u64>), SelectError> {
         let step = |tally: &mut Tally, batch: &RecordBatch| {
             let (classes, confidences) = (classes(batch.column(0))?, confidences(batch.column(1))?);
+            let (left_out, candidates) = told_apart(batch.column(2));
             let reasons = Texts::of(batch.column(2))?;
-            for i in 0..batch.num_rows() {
-                match reasons.get(i) {
-                    None => tally.push(classes.value(i), confidences.value(i)),
-                    Some(reason) => tally.leave_out(reason),
-                }
+            for i in candidates.set_indices() {
+                tally.push(classes.value(i), confidences.value(i));
+            }
+            for i in left_out.set_indices() {
+                tally.leave_out(reasons.get(i).unwrap_or_default());
             }
             Ok(())
         };
@@ -190,12 +203,14 @@ impl Run<'_> {
     ) -> Result<(ChosenRows, BTreeMap<String, u64>), SelectError> {
         let step = |(bins, left_out): &mut (Bins, BTreeMap<String, u64>), batch: &RecordBatch| {
             let (classes, confidences) = (classes(batch.column(0))?, confidences(batch.column(1))?);
+            let (without, candidates) = told_apart(batch.column(2));
             let reasons = Texts::of(batch.column(2))?;
-            for i in 0..batch.num_rows() {
-                match reasons.get(i) {
-                    None => bins.push(classes.value(i), confidences.value(i)),
-                    Some(reason) => *left_out.entry(reason.to_owned()).or_insert(0) += 1,
-                }
+            for i in candidates.set_indices() {
+                bins.push(classes.value(i), confidences.value(i));
+            }
+            for i in without.set_indices() {
+                let reason = reasons.get(i).unwrap_or_default();
+                *left_out.entry(reason.to_owned()).or_insert(0) += 1;
             }
             Ok(())
         };

@@ -45,103 +45,208 @@ impl ClassIndex {
     }
 }
 
-/// Confidences of the best of every class, as bits, with a table of where to look: a binary search alone would miss the cache a dozen times a row.
+/// Confidences of the best of every class, as bits, in lines that one look at the memory gives: a row's rank is what lies above its line, and
+/// what of the line is higher. A binary search would miss the cache a dozen times a row.
 #[derive(Debug, Default)]
 pub(super) struct Ranks {
-    /// Of each class, falling, and followed by [`WINDOW`] zeros. Not one after the other: they are most of what a selection holds, and would be there twice.
-    top: Vec<Vec<u32>>,
-    /// Of one class after the other: how many confidences there are, then, for each step of their range from the lowest up, how many lie above the
-    /// step.
-    above: Vec<u32>,
-    classes: Vec<Steps>,
+    classes: Vec<Ranked>,
 }
 
-/// Where a class lies in the table.
-#[derive(Debug, Clone, Copy)]
-struct Steps {
-    /// Its place in `above`.
-    above: usize,
-    /// The last of its steps.
-    last: u32,
-    /// Its lowest confidence.
-    low: u32,
-    /// Bits of a step are shifted by this.
-    shift: u32,
-}
-
-/// Up to so many confidences of a step are all looked at, without a branch: so the processor waits for the memory of many rows at once.
-pub(super) const WINDOW: usize = 16;
-/// Confidences that share a step, where they are spread evenly.
-const PER_STEP: usize = 8;
+/// Rows whose lines are asked of the memory together: more would not find room in the cache.
+const TOGETHER: usize = 1024;
 
 impl Ranks {
-    /// Room for so many confidences of so many classes.
-    pub(super) fn with_capacity(confidences: usize, classes: usize) -> Self {
-        Self {
-            top: Vec::with_capacity(classes),
-            above: Vec::with_capacity(confidences / PER_STEP + classes * 4),
-            classes: Vec::with_capacity(classes),
-        }
-    }
-
-    /// Adds the next class, whose confidences are falling.
-    pub(super) fn push(&mut self, mut top: Vec<u32>) {
-        let (high, low) = top
-            .first()
-            .copied()
-            .zip(top.last().copied())
-            .unwrap_or_default();
-        let wanted = u64::try_from(top.len() / PER_STEP + 1).unwrap_or(1);
-        let mut shift = 0;
-        while u64::from((high - low) >> shift) >= wanted {
-            shift += 1;
-        }
-        let steps = Steps {
-            above: self.above.len(),
-            last: ((high - low) >> shift) + 1,
-            low,
-            shift,
-        };
-        self.above.resize(steps.above + steps.last as usize + 2, 0);
-        let above = &mut self.above[steps.above..];
-        // Counted at their own step, and added up from the highest.
-        for confidence in &top {
-            above[((confidence - low) >> shift) as usize] += 1;
-        }
-        for step in (0..above.len() - 1).rev() {
-            above[step] += above[step + 1];
-        }
-        top.reserve_exact(WINDOW);
-        top.resize(top.len() + WINDOW, 0);
-        top.shrink_to_fit();
-        self.top.push(top);
-        self.classes.push(steps);
+    /// Of classes with their numbers.
+    pub(super) fn of(classes: Vec<Ranked>) -> Self {
+        Self { classes }
     }
 
     /// How many confidences of the class with this number are higher, row by row.
     pub(super) fn higher(&self, rows: &[(u32, u32)]) -> Vec<u32> {
-        let mut places = Vec::with_capacity(rows.len());
-        places.extend(rows.iter().map(|(class, confidence)| {
-            let steps = &self.classes[*class as usize];
-            let step = (confidence.saturating_sub(steps.low) >> steps.shift).min(steps.last);
-            let above = &self.above[steps.above + step as usize..][..2];
-            (above[1], above[0])
-        }));
-        let near = places.iter().zip(rows);
-        near.map(|((from, to), (class, confidence))| {
-            let top = &self.top[*class as usize][*from as usize..];
-            let here = (to - from) as usize;
-            from + if here <= WINDOW {
-                // What follows the step is lower, and the zeros are.
-                top[..WINDOW]
-                    .iter()
-                    .map(|c| u32::from(c > confidence))
-                    .sum::<u32>()
-            } else {
-                top[..here].partition_point(|c| c > confidence) as u32
+        let mut all = Vec::with_capacity(rows.len());
+        let mut looks = Vec::with_capacity(TOGETHER);
+        for rows in rows.chunks(TOGETHER) {
+            looks.clear();
+            looks.extend(rows.iter().map(|(class, confidence)| {
+                let class = &self.classes[*class as usize];
+                class.look(*confidence)
+            }));
+            // The memory of many rows is waited for at once, where so little is done with it that none has to wait for another.
+            let above = looks.iter().fold(0, |sum: u32, (line, _)| sum ^ line.above);
+            std::hint::black_box(above);
+            let looks = looks.iter().zip(rows);
+            all.extend(
+                looks.map(|((line, distance), (class, confidence))| match line.kind {
+                    Kind::Near => line.above + line.near(*distance),
+                    Kind::Far => line.above + line.far(*distance),
+                    Kind::Crowd => self.classes[*class as usize].crowd(line, *confidence),
+                }),
+            );
+        }
+        all
+    }
+}
+
+/// The best of a class.
+#[derive(Debug)]
+pub(super) struct Ranked {
+    /// What confidences below all find, then a line for each stretch of the confidences from the lowest up, and an empty one for what is above all.
+    lines: Vec<Line>,
+    /// What finds no room in its line.
+    crowds: Vec<u32>,
+    /// The lowest confidence.
+    low: u32,
+    /// How many different confidences a line may have.
+    stretch: u32,
+}
+
+/// A line of the processor's cache.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line {
+    /// How many confidences lie above the line; of a crowd, where it begins.
+    above: u32,
+    kind: Kind,
+    /// Distances from the line's lowest confidence, and zeros.
+    values: [u16; NEAR_PLACES],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(u32)]
+enum Kind {
+    /// Of 16 bits each.
+    Near,
+    /// Of 32 bits each, the lower ones first.
+    Far,
+    /// More confidences than it has room for are among the class's crowds, falling. Before them stand how many lie above them and how many they are.
+    Crowd,
+}
+
+const NEAR_PLACES: usize = 28;
+const FAR_PLACES: usize = NEAR_PLACES / 2;
+/// Confidences of a line on average: where they are spread evenly hardly a line has too many then, though floats lie twice as close above a half as below it. Near ones come
+/// to 5 bytes each, far ones to 10.
+const NEAR: usize = 13;
+const FAR: usize = 6;
+/// The longest stretch whose distances have 16 bits.
+const NEAR_STRETCH: u32 = 1 << u16::BITS;
+/// Numbers before a crowd.
+const HEAD: usize = 2;
+
+impl Line {
+    fn set(&mut self, place: usize, distance: u32) {
+        if self.kind == Kind::Near {
+            self.values[place] = distance as u16;
+        } else {
+            self.values[2 * place] = distance as u16;
+            self.values[2 * place + 1] = (distance >> u16::BITS) as u16;
+        }
+    }
+
+    /// How many are higher. Without a branch.
+    fn near(&self, distance: u32) -> u32 {
+        let distance = distance as u16;
+        let higher: u16 = self.values.iter().map(|v| u16::from(*v > distance)).sum();
+        u32::from(higher)
+    }
+
+    fn far(&self, distance: u32) -> u32 {
+        let values = self.values.as_chunks::<2>().0.iter();
+        let values = values.map(|[low, high]| u32::from(*low) | u32::from(*high) << u16::BITS);
+        values.map(|value| u32::from(value > distance)).sum()
+    }
+}
+
+impl Ranked {
+    /// Of confidences in any order.
+    pub(super) fn new(top: &[u32]) -> Self {
+        let low = top.iter().copied().min().unwrap_or(0);
+        let high = top.iter().copied().max().unwrap_or(0);
+        // So long that no more lines are needed than confidences of this number to each.
+        let stretch = |to_each: usize| (high - low) / (top.len() / to_each + 1) as u32 + 1;
+        let (kind, stretch) = if stretch(FAR) <= NEAR_STRETCH {
+            (Kind::Near, stretch(NEAR).min(NEAR_STRETCH))
+        } else {
+            (Kind::Far, stretch(FAR))
+        };
+        let line = |above| Line {
+            above,
+            kind,
+            values: [0; NEAR_PLACES],
+        };
+        let mut lines = vec![line(0); ((high - low) / stretch) as usize + 3];
+        lines[0] = line(top.len() as u32);
+        let mut ranked = Self {
+            lines,
+            crowds: Vec::new(),
+            low,
+            stretch,
+        };
+        ranked.fill(top);
+        ranked
+    }
+
+    fn fill(&mut self, top: &[u32]) {
+        let place = |confidence: u32| {
+            let distance = confidence - self.low;
+            let number = (distance / self.stretch) as usize + 1;
+            (number, distance % self.stretch)
+        };
+        let mut counts = vec![0_u32; self.lines.len()];
+        for confidence in top {
+            counts[place(*confidence).0] += 1;
+        }
+        let (mut above, crowds) = (0, &mut self.crowds);
+        for (line, count) in self.lines[1..].iter_mut().zip(&counts[1..]).rev() {
+            line.above = above;
+            let places = match line.kind {
+                Kind::Near => NEAR_PLACES,
+                _ => FAR_PLACES,
+            };
+            if *count as usize > places {
+                line.kind = Kind::Crowd;
+                line.above = crowds.len() as u32;
+                crowds.extend([above, *count]);
+                crowds.resize(crowds.len() + *count as usize, 0);
             }
-        })
-        .collect()
+            above += count;
+        }
+        let mut taken = counts;
+        taken.fill(0);
+        for confidence in top {
+            let (number, distance) = place(*confidence);
+            let (line, taken) = (&mut self.lines[number], &mut taken[number]);
+            match line.kind {
+                Kind::Crowd => {
+                    crowds[line.above as usize + HEAD + *taken as usize] = *confidence;
+                }
+                _ => line.set(*taken as usize, distance),
+            }
+            *taken += 1;
+        }
+        let mut rest = &mut crowds[..];
+        while let [_, count, own @ ..] = rest {
+            let (own, others) = own.split_at_mut(*count as usize);
+            own.sort_unstable_by(|a, b| b.cmp(a));
+            rest = others;
+        }
+    }
+
+    /// A confidence's line, and its distance from the line's lowest one.
+    fn look(&self, confidence: u32) -> (&Line, u32) {
+        let Some(distance) = confidence.checked_sub(self.low) else {
+            return (&self.lines[0], u32::MAX);
+        };
+        let number = (distance / self.stretch) as usize + 1;
+        let line = &self.lines[number.min(self.lines.len() - 1)];
+        (line, distance % self.stretch)
+    }
+
+    /// How many are higher than a confidence whose line is crowded.
+    fn crowd(&self, line: &Line, confidence: u32) -> u32 {
+        let (head, rest) = self.crowds[line.above as usize..].split_at(HEAD);
+        let own = &rest[..head[1] as usize];
+        head[0] + own.partition_point(|c| *c > confidence) as u32
     }
 }
 
@@ -173,16 +278,15 @@ mod tests {
             top in prop::collection::vec(0_u32..2000, 0..300),
             asked in 0_u32..2100,
             spread in 0_u32..20,
+            distinct in 1_u32..2000,
         ) {
-            let top: Vec<u32> = top.iter().map(|c| c << spread).collect();
+            let top: Vec<u32> = top.iter().map(|c| (c % distinct) << spread).collect();
             let asked = asked << spread;
-            let others = [1 << 30, 5, 3];
+            let others = [5, 1 << 30, 3];
             let count = |top: &[u32]| top.iter().filter(|c| **c > asked).count() as u32;
             let counts = [count(&others), count(&top), count(&others)];
-            let mut ranks = Ranks::default();
-            let mut top = top;
-            top.sort_unstable_by(|a, b| b.cmp(a));
-            [others.to_vec(), top, others.to_vec()].into_iter().for_each(|t| ranks.push(t));
+            let ranks = [&others[..], &top, &others].map(Ranked::new);
+            let ranks = Ranks::of(ranks.into());
             prop_assert_eq!(ranks.higher(&[(0, asked), (1, asked), (2, asked)]), counts);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ranks::{ClassIndex, WINDOW};
+use super::ranks::ClassIndex;
 use super::topk::{Choice, Rules, bits};
 
 /// Beside the best K of a class a K-th of this many wait until all of them are sorted out: fewer cost time, more are held by every worker.
@@ -60,7 +60,7 @@ impl Best {
         self.top.append(&mut theirs.top);
         self.note_dropped(theirs.dropped.0, theirs.dropped.1);
         self.trim(per_class);
-        self.top.shrink_to(self.top.len() + WINDOW);
+        self.top.shrink_to_fit();
     }
 
     /// Drops all but the best K.

@@ -1,7 +1,7 @@
 //! The most confident K of each class, and how many copies each row gets: two passes over the candidates, then plain functions of a row.
 //!
 //! Pass 1 ([`Tally`](super::tally::Tally)) sees class and confidence and keeps, for each class, the confidences of its best K: 4 bytes a chosen row and a
-//! worker's share of as much again. Pass 2 ([`Order`](super::order::Order)) sees keys, where they decide: the tie at a class's cut-off, and the hashes that say who
+//! worker's share of as much again; [`Ranks`] has them in some 5 bytes. Pass 2 ([`Order`](super::order::Order)) sees keys, where they decide: the tie at a class's cut-off, and the hashes that say who
 //! gets a copy more or belongs to a sample. What both come to, [`Choice`], answers for each row by itself whether it is chosen, its
 //! rank and its copies, so that the rows are the same for any number of threads, partitions and files. Pass 1 must see all rows
 //! before pass 2 begins, and pass 2 before the first row is chosen.
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hash::seeded_hash;
 use super::order::Found;
-use super::ranks::{ClassIndex, Ranks};
+use super::ranks::{ClassIndex, Ranked, Ranks};
 use super::sweep::workers;
 use super::tally::Best;
 
@@ -95,18 +95,12 @@ impl Choice {
     pub(super) fn new(rules: &Rules, best: Vec<(i64, Best)>, sample: Option<u64>) -> Self {
         let mut best = best;
         best.sort_by_key(|(class, _)| *class);
-        sort_side_by_side(&mut best);
-        let confidences = best.iter().map(|(_, best)| best.top.len()).sum();
-        let mut ranks = Ranks::with_capacity(confidences, best.len() + 1);
-        let classes: Vec<ClassChoice> = best
-            .into_iter()
-            .map(|(class, best)| {
-                let choice = ClassChoice::new(class, &best, rules);
-                ranks.push(best.top);
-                choice
-            })
-            .collect();
-        ranks.push(Vec::new());
+        let looked_at = side_by_side(best, |(class, best)| {
+            let choice = ClassChoice::new(class, &best, rules);
+            (choice, Ranked::new(&best.top))
+        });
+        let (classes, mut ranks): (Vec<ClassChoice>, Vec<Ranked>) = looked_at.into_iter().unzip();
+        ranks.push(Ranked::new(&[]));
         let candidates: u64 = classes.iter().map(|c| c.available).sum();
         let mut index = ClassIndex::default();
         for class in &classes {
@@ -117,7 +111,7 @@ impl Choice {
             sampled_overall: sample.map(|n| n.min(candidates)),
             overall_hash: None,
             index,
-            ranks,
+            ranks: Ranks::of(ranks),
             keys: classes.iter().map(ClassChoice::keys).collect(),
             extras: classes.iter().map(|c| (c.base, c.extra_hash)).collect(),
             classes,
@@ -181,8 +175,13 @@ impl Choice {
 
     /// Whether the second pass has to see a candidate's key.
     pub(super) fn is_decided_by_key(&self, class: i64, confidence: f32) -> bool {
-        let class = self.index.get(class).map(|i| self.keys[i]);
-        class.is_some_and(|keys| self.is_sampled() || keys.decide(bits(confidence)))
+        let class = self.index.get(class);
+        class.is_some_and(|i| self.is_sampled() || self.is_decided(i, confidence))
+    }
+
+    /// Whether a key decides anything in the class of this number, where all classes together are not sampled.
+    pub(super) fn is_decided(&self, number: usize, confidence: f32) -> bool {
+        self.keys[number].decide(bits(confidence))
     }
 
     /// Whether a candidate may be chosen, whatever its key.
@@ -250,22 +249,28 @@ impl Choice {
     }
 }
 
-/// Sorts the confidences of every class, the highest first, on all cores: nothing else is under way between two passes.
-fn sort_side_by_side(best: &mut [(i64, Best)]) {
-    let waiting = Mutex::new(best.iter_mut());
+/// What comes of each of these, in their order, on all cores: nothing else is under way between two passes.
+fn side_by_side<T: Send, R: Send>(all: Vec<T>, of: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let waiting = Mutex::new(all.into_iter().enumerate());
     let next = || {
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.next()
     };
+    let done = Mutex::new(Vec::new());
     std::thread::scope(|threads| {
         for _ in 0..workers() {
             threads.spawn(|| {
-                while let Some((_, best)) = next() {
-                    best.top.sort_unstable_by(|a, b| b.cmp(a));
+                while let Some((place, one)) = next() {
+                    let one = (place, of(one));
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.push(one);
                 }
             });
         }
     });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, one)| one).collect()
 }
 
 /// What is known of a class.
@@ -295,9 +300,9 @@ pub(super) struct ClassChoice {
 }
 
 impl ClassChoice {
-    /// Of the best of a class, sorted.
+    /// Of the best of a class.
     fn new(class: i64, best: &Best, rules: &Rules) -> Self {
-        let cut = best.top.last().copied().unwrap_or(0);
+        let cut = best.top.iter().copied().min().unwrap_or(0);
         let at_cut = best.top.iter().filter(|c| **c == cut).count() as u64;
         let tie = (best.dropped.1 > 0 && best.dropped.0 == cut).then_some(at_cut);
         let kept = rules.sampled(best.top.len() as u64);
