@@ -296,6 +296,12 @@ print(len(rows), worst < 1e-5)
 fn images_that_changed_or_vanished_since_are_counted_named_and_left_out() {
     let place = selected(&["--per-class", "50", "--balance", "none"]);
     let images = place.path("images");
+    // One was only touched, as by a copy: its bytes are what was labelled.
+    let touched = std::fs::File::options()
+        .write(true)
+        .open(images.join("04.jpg"));
+    let later = std::time::SystemTime::now() + std::time::Duration::from_hours(1);
+    touched.unwrap().set_modified(later).unwrap();
     // One is mended in place, one is gone, one is another by the time of the next listing, which labels it anew.
     std::fs::write(images.join("00.jpg"), jpeg(colour(0).0, 99)).unwrap();
     std::fs::remove_file(images.join("01.jpg")).unwrap();

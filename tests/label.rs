@@ -487,7 +487,8 @@ fn ctrl_c_finishes_the_shards_under_way_and_a_second_run_the_others() {
         .spawn()
         .unwrap();
     let deadline = std::time::Instant::now() + Duration::from_mins(1);
-    while place.labels_started() < 3 && std::time::Instant::now() < deadline {
+    while place.labels_started() < 3 {
+        assert!(std::time::Instant::now() < deadline, "no shard was done");
         std::thread::sleep(Duration::from_millis(5));
     }
     std::process::Command::new("kill")
@@ -495,12 +496,10 @@ fn ctrl_c_finishes_the_shards_under_way_and_a_second_run_the_others() {
         .status()
         .unwrap();
     let status = child.wait().unwrap();
-    if let Some(code) = status.code()
-        && code != 0
-    {
-        assert_eq!(code, 130);
-    }
-    assert!(place.labels().keys().all(|name| !name.contains('#')));
+    assert_eq!(status.code(), Some(130));
+    let shards = place.labels();
+    assert!((3..50).contains(&shards.len()), "{} shards", shards.len());
+    assert!(shards.keys().all(|name| !name.contains('#')));
     place.ok(&args);
     assert_eq!(place.number("SELECT count(*) FROM labels"), 1500);
 }
@@ -915,7 +914,7 @@ pq.write_table(hugging, out + "hugging.parquet", row_group_size=100, **small)
 }
 
 #[test]
-fn pages_of_a_parquet_file_that_are_larger_than_a_group_are_read_once() {
+fn pages_of_a_parquet_file_that_are_larger_than_a_group_come_out_whole() {
     // As pandas and pyarrow write a thousand photos: in one page, which is looked at every thousand values.
     let place = Place::with_teacher();
     let photos = place.path("photos");

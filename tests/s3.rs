@@ -489,6 +489,103 @@ fn one_forbidden_image_is_a_reject_and_a_forbidden_bucket_stops_the_run() {
 }
 
 #[test]
+fn a_token_that_has_run_out_stops_labelling_and_exporting_and_no_image_is_given_up() {
+    let bucket = Bucket::new();
+    let label = [
+        "label",
+        "--dataset",
+        "d",
+        "--source",
+        "s3://photos/in",
+        "--teacher",
+        "tiny",
+    ];
+    let expired = bucket.s3.faulty("photos/in/0", 1, Fault::Expired);
+    let refused = |args: &[&str]| {
+        let output = bucket.run(&expired, "secret-key", args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(4), "{text}");
+        assert!(text.contains("ExpiredToken"), "{text}");
+    };
+    refused(&label);
+    let summary = bucket.label(&bucket.s3.endpoint, &[]);
+    assert_eq!(
+        (&summary["labelled"], &summary["rejected"]),
+        (&30.into(), &0.into())
+    );
+    let select = [
+        "select",
+        "--name",
+        "s",
+        "--dataset",
+        "d",
+        "--teacher",
+        "tiny",
+    ];
+    bucket.ok(
+        &bucket.s3.endpoint,
+        &[&select[..], &["--threshold", "0.1"]].concat(),
+    );
+    let out = bucket.place.path("out");
+    let out = out.to_str().unwrap();
+    let export = ["export", "--selection", "s", "--format", "parquet"];
+    refused(&[&export[..], &["--out", out]].concat());
+    assert!(!bucket.place.path("out/export.json").exists());
+}
+
+#[test]
+fn an_outage_of_a_small_source_gives_up_no_image_and_one_lost_object_is_one_reject() {
+    let bucket = Bucket::new();
+    let config = bucket.config("[label]\nattempts = 2\n");
+    let config = ["--config", &config];
+    bucket.label(&bucket.s3.endpoint, &config);
+    let [onnx, toml] = bucket.place.write_model(&Model::default());
+    for name in ["second", "third"] {
+        let add = ["teachers", "add", name, "--model", &onnx, "--config", &toml];
+        bucket.ok(&bucket.s3.endpoint, &add);
+    }
+    let label = |teacher: &'static str| {
+        let label = ["label", "--dataset", "d", "--teacher", teacher, "--json"];
+        [&label[..], &config].concat()
+    };
+    // All of it: 24 loose objects and one container.
+    let down = bucket.s3.faulty("photos/in/", 1, Fault::Unavailable);
+    let output = bucket.run(&down, "secret-key", &label("second"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("the source does not answer"), "{text}");
+    let committed = bucket
+        .place
+        .path("s3/work/ws/labels/dataset=d/teacher=second@1");
+    let names = std::fs::read_dir(committed).map(|names| {
+        let names = names.map(|n| n.unwrap().file_name().into_string().unwrap());
+        names.filter(|n| n.ends_with(".parquet")).count()
+    });
+    assert_eq!(names.unwrap_or(0), 0);
+    // The container alone: its images are lost, the others are there. So are they where nothing else is left to read.
+    let lost = bucket
+        .s3
+        .faulty("photos/in/more.tar", 1, Fault::Unavailable);
+    let retry = ["--retry-rejects"];
+    for (more, labelled) in [(&[][..], 24), (&retry, 0)] {
+        let args = [&label("third")[..], more].concat();
+        let output = bucket.run(&lost, "secret-key", &args);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&summary["labelled"], &summary["rejected"]),
+            (&labelled.into(), &6.into())
+        );
+    }
+    let summary: serde_json::Value = serde_json::from_str(
+        &bucket.ok(&bucket.s3.endpoint, &[&label("third")[..], &retry].concat()),
+    )
+    .unwrap();
+    assert_eq!(summary["labelled"], 6);
+}
+
+#[test]
 fn a_slow_body_is_not_stuck() {
     let bucket = Bucket::new();
     // A piece every 0.3 s, while nothing may be silent for 1 s.

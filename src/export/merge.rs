@@ -288,7 +288,12 @@ impl Merge {
             });
             let ours: Vec<u8> = ours.filter_map(|f| f.sha256).flatten().collect();
             hashes.append_value(&ours);
-            images.push(found.image.clone());
+            let mut image = found.image.clone();
+            if image.kind == Kind::Object && !ours.is_empty() {
+                // Its bytes tell whether it is the image that was labelled: a file that was copied or touched since still is.
+                image.etag = None;
+            }
+            images.push(image);
             sources.push(found.source);
             let name = format!("{}#{}", keys.value(i), copy.value(i));
             orders.push(seeded_hash(self.seed, &name));

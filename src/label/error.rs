@@ -20,7 +20,7 @@ pub enum LabelError {
     },
     /// The source's store does not answer.
     #[error(
-        "the source does not answer: no attempt could read `{key}` and many objects before it: {detail}"
+        "the source does not answer: no attempt could read `{key}`, nor anything else of it: {detail}"
     )]
     Unreachable {
         /// The last image.
@@ -132,7 +132,7 @@ impl LabelError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Credentials { .. } => Some("what was committed stays; renew the credentials and run the same command again".into()),
-            Self::Unreachable { .. } => Some("run the same command again once it answers: what was committed stays, and no image was given up; `label.attempts` lets it wait longer".into()),
+            Self::Unreachable { .. } => Some("run the same command again once it answers: what was committed stays, and no image was given up for it; `label.attempts` lets it wait longer".into()),
             Self::Machine { .. } => Some("make room in the temporary directory (TMPDIR), and run the same command again".into()),
             Self::OtherSettings { key, .. } if key == "noise" => Some("use the noise file of the labels that are there, or give this one another name: it is part of the teacher's".into()),
             Self::OtherSettings { .. } => Some("use the settings of the labels that are there, or add the teacher under another name to label with others".into()),

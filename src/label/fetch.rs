@@ -2,12 +2,11 @@
 //!
 //! A read is repeated with doubling pauses after a 5xx, a time-out or a truncated body; what still fails is a reject with the number
 //! of attempts. Credentials that are wrong or have run out stop the run, and so do many refusals in a row: every other image would fail
-//! the same way. One refused image among others is a reject. Where none of many objects can be read it is the store that does not answer, which
-//! stops the run as well: an outage is no property of the images.
+//! the same way. One refused image among others is a reject. An image is given up only while the store gives others: an outage is no property
+//! of the images, and stops the run.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
@@ -32,10 +31,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Refusals in a row, with no image read between them, after which the credentials are taken to be wrong.
 const REFUSALS: u64 = 16;
-/// Objects in a row that no attempt could read after which it is the store that does not answer. Their images would all be rejects.
-const SILENT: u32 = 64;
-/// What a container counts as among them: all of its images are lost with it.
-const CONTAINER_COUNTS: u32 = 16;
 
 /// Fetches neighbouring images.
 #[derive(Debug)]
@@ -46,8 +41,8 @@ pub struct Fetcher {
     batch: usize,
     budget: Arc<Semaphore>,
     refused: AtomicU64,
-    /// Objects whose every attempt failed since one was read.
-    silent: Mutex<HashMap<String, u32>>,
+    /// Images that were given.
+    given: AtomicU64,
     timings: Arc<Timings>,
     /// Reads that were repeated.
     pub repeated: AtomicU64,
@@ -81,7 +76,7 @@ impl Fetcher {
             batch,
             budget: Arc::new(Semaphore::new((IN_FLIGHT_BYTES / UNIT) as usize)),
             refused: AtomicU64::new(0),
-            silent: Mutex::default(),
+            given: AtomicU64::new(0),
             timings,
             repeated: AtomicU64::new(0),
         }
@@ -210,18 +205,20 @@ impl Fetcher {
     async fn read(&self, images: &[ImageRef]) -> Result<Vec<Read>, LabelError> {
         let mut done: Vec<Option<Read>> = vec![None; images.len()];
         let mut pause = FIRST_PAUSE;
-        for attempt in 1..=self.attempts {
+        let mut attempt = 1;
+        loop {
             let open: Vec<usize> = (0..images.len()).filter(|i| done[*i].is_none()).collect();
             let asked: Vec<ImageRef> = open.iter().map(|i| images[*i].clone()).collect();
             let answers = match self.source.read(&asked).await {
                 Ok(answers) => answers,
                 Err(e) => vec![Err(e); open.len()],
             };
+            let mut lost = Vec::new();
             for (i, answer) in open.into_iter().zip(answers) {
                 match answer {
                     Ok(bytes) => {
                         self.refused.store(0, Ordering::Relaxed);
-                        self.silent().clear();
+                        self.given.fetch_add(1, Ordering::Relaxed);
                         done[i] = Some((attempt, Ok(bytes)));
                     }
                     Err(e) if self.is_refusal_of_all(&e) => {
@@ -236,14 +233,9 @@ impl Fetcher {
                             detail: e.detail,
                         });
                     }
-                    Err(e) if e.kind == ReadErrorKind::Retryable && attempt < self.attempts => {
+                    Err(e) if e.kind == ReadErrorKind::Retryable => {
                         tracing::debug!(key = images[i].key, attempt, "{}", e.detail);
-                    }
-                    Err(e) if self.is_silent(&images[i], &e) => {
-                        return Err(LabelError::Unreachable {
-                            key: images[i].key.clone(),
-                            detail: e.detail,
-                        });
+                        lost.push((i, e));
                     }
                     Err(e) => done[i] = Some((attempt, Err(reject(e)))),
                 }
@@ -251,33 +243,55 @@ impl Fetcher {
             if done.iter().all(Option::is_some) {
                 break;
             }
+            if attempt < self.attempts {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            } else if let Some((i, e)) = lost.first()
+                && self.was_silent(&images[*i], e, pause).await?
+            {
+                // The source answers again: what was lost meanwhile is asked for once more.
+            } else {
+                for (i, e) in lost {
+                    done[i] = Some((attempt, Err(reject(e))));
+                }
+                break;
+            }
             self.repeated.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            attempt = attempt.saturating_add(1);
         }
-        let attempts = self.attempts;
         Ok(done
             .into_iter()
-            .map(|read| read.unwrap_or_else(|| (attempts, Err(no_answer()))))
+            .map(|read| read.unwrap_or_else(|| (attempt, Err(no_answer()))))
             .collect())
     }
 
-    /// Whether the store as a whole does not answer: so many of its objects did not, and none between them did.
-    fn is_silent(&self, image: &ImageRef, error: &ReadError) -> bool {
-        if error.kind != ReadErrorKind::Retryable || self.source.is_list() {
-            return false;
+    /// Whether the source gives nothing at all after an image could not be read, neither to somebody else nor of another object. Then it is waited for.
+    ///
+    /// # Errors
+    /// [`LabelError::Unreachable`] where it goes on giving nothing: an outage is no property of the image that was asked for.
+    async fn was_silent(
+        &self,
+        image: &ImageRef,
+        error: &ReadError,
+        mut pause: Duration,
+    ) -> Result<bool, LabelError> {
+        // Each of a list's URLs may be another store's.
+        if self.source.is_list() {
+            return Ok(false);
         }
-        let counts = match image.kind {
-            Kind::Object => 1,
-            Kind::Tar | Kind::Parquet | Kind::Idx => CONTAINER_COUNTS,
-        };
-        let mut silent = self.silent();
-        silent.insert(image.object.clone(), counts);
-        silent.values().sum::<u32>() >= SILENT
-    }
-
-    fn silent(&self) -> MutexGuard<'_, HashMap<String, u32>> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+        let before = self.given.load(Ordering::Relaxed);
+        for round in 0..=self.attempts {
+            let is_given = self.given.load(Ordering::Relaxed) > before;
+            if is_given || self.source.answers(&image.object).await {
+                return Ok(round > 0);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Err(LabelError::Unreachable {
+            key: image.key.clone(),
+            detail: error.detail.clone(),
+        })
     }
 
     fn is_refusal_of_all(&self, error: &ReadError) -> bool {

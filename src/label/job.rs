@@ -61,7 +61,7 @@ pub struct LabelJob {
     pub device: Device,
     /// A libonnxruntime.so to be used rather than the one found.
     pub onnxruntime: Option<PathBuf>,
-    /// The pipeline file's sections.
+    /// The settings file's sections.
     pub config: Config,
     /// For the source's store.
     pub storage: StorageOptions,

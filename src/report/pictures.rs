@@ -20,6 +20,7 @@ use image::{RgbImage, imageops};
 use super::ReportError;
 use super::figures::{Figures, known};
 use crate::catalog::CatalogError;
+use crate::label::LabelError;
 use crate::label::decode::{DEFAULT_MAX_BYTES, DecodeConfig, decode};
 use crate::label::fetch::{Fetcher, IN_FLIGHT_BYTES};
 use crate::label::infer::Fetched;
@@ -246,8 +247,12 @@ impl Reader {
             Ok(mut one) => one.pop(),
             // The label stage would stop here; a page only lacks its pictures.
             Err(e) => {
-                let refused = || missing("forbidden", &e.to_string());
-                return self.given_up.get_or_init(refused).clone();
+                let reason = match e {
+                    LabelError::Credentials { .. } => "forbidden",
+                    _ => "unreachable",
+                };
+                let lost = || missing(reason, &e.to_string());
+                return self.given_up.get_or_init(lost).clone();
             }
         };
         let Some(Fetched { bytes, permit, .. }) = fetched else {

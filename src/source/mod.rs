@@ -56,6 +56,9 @@ pub struct SourceConfig {
     pub split: Option<Split>,
 }
 
+/// Objects that are asked for a byte, to know whether a store answers at all.
+const OTHERS: usize = 3;
+
 /// Bytes between two members of a tar that are rather read along than asked for anew: as `object_store` has it for ranges.
 const GAP_BYTES: u64 = object_store::OBJECT_STORE_COALESCE_DEFAULT;
 
@@ -250,6 +253,28 @@ impl Source {
             Kind::Object => self.reader().size(&image.object).await,
             Kind::Tar | Kind::Parquet | Kind::Idx => None,
         }
+    }
+
+    /// Whether the store gives anything while it does not give this object: a byte of another one, or the size of this one where there is no other.
+    pub async fn answers(&self, object: &str) -> bool {
+        let reader = self.reader();
+        let mut others = self.reading.list(Some(&self.listing.path));
+        let mut asked = false;
+        for _ in 0..=OTHERS {
+            let next = tokio::time::timeout(self.read_timeout, others.next()).await;
+            let Ok(Some(Ok(other))) = next else {
+                break;
+            };
+            let other = other.location.as_ref();
+            if other == object {
+                continue;
+            }
+            if reader.is_answered(other).await {
+                return true;
+            }
+            asked = true;
+        }
+        !asked && reader.size(object).await.is_some()
     }
 
     /// Whether there is anything at all at the URL.

@@ -89,6 +89,9 @@ impl Reader {
         let got = self.in_time(store.get_opts(&path, options)).await?;
         let got = got.map_err(|e| self.sort(&e))?;
         let announced = got.meta.size;
+        if size.is_some_and(|listed| listed != announced) {
+            return Err(changed());
+        }
         if announced > max_bytes {
             return Err(ReadError::too_large(announced, max_bytes));
         }
@@ -104,6 +107,12 @@ impl Reader {
         let (store, path) = self.place(object).ok()?;
         let head = self.in_time(store.head(&path)).await.ok()?;
         head.ok().map(|meta| meta.size)
+    }
+
+    /// Whether the store answers where it is asked for this object's first byte, whatever the answer.
+    pub(super) async fn is_answered(&self, object: &str) -> bool {
+        let first = self.range(object, 0..1, None).await;
+        first.map_or_else(|e| e.kind != ReadErrorKind::Retryable, |_| true)
     }
 
     /// A range of the object.
@@ -281,18 +290,6 @@ fn changed() -> ReadError {
     }
 }
 
-/// Codes of refusals that every other read will meet as well: the credentials themselves are wrong or have run out.
-const CREDENTIAL_CODES: &[&str] = &[
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
-    "AuthenticationFailed",
-    "InvalidAuthenticationInfo",
-    "RequestTimeTooSkewed",
-];
-
 impl Reader {
     /// What follows from a store's error.
     fn sort(&self, error: &object_store::Error) -> ReadError {
@@ -307,8 +304,8 @@ impl Reader {
         match StoreError::from_object_store("read", "", error) {
             StoreError::Credentials { detail, .. } => {
                 // Of a list of URLs every host has credentials of its own, or none.
-                let all = self.urls.is_none()
-                    && (is_anonymous(error) || CREDENTIAL_CODES.iter().any(|c| detail.contains(c)));
+                let all =
+                    self.urls.is_none() && (is_anonymous(error) || store::refuses_all(&detail));
                 let kind = if all {
                     ReadErrorKind::Credentials
                 } else {
@@ -318,10 +315,10 @@ impl Reader {
             }
             StoreError::NotFound { detail, .. } | StoreError::Failed { detail, .. } => {
                 // object_store cannot read an answer that does not say how long it is.
-                let kind = if detail.to_lowercase().contains("content-length")
-                    || kind == ReadErrorKind::Retryable && is_final(&detail)
-                {
+                let kind = if detail.to_lowercase().contains("content-length") {
                     ReadErrorKind::Unreadable
+                } else if kind == ReadErrorKind::Retryable {
+                    answered(&detail).unwrap_or(kind)
                 } else {
                     kind
                 };
@@ -335,11 +332,15 @@ impl Reader {
     }
 }
 
-/// Whether a store has answered, and would answer the same again: a 4xx, such as of an archived object, which is no request to come later.
-fn is_final(detail: &str) -> bool {
-    let status = detail.split_once("status code: ").map(|(_, rest)| rest);
-    let status = status.and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
-    status.is_some_and(|status| (400..500).contains(&status) && ![408, 425, 429].contains(&status))
+/// What follows from a store's answer that it would give again: a 4xx, such as of an archived object, which is no request to come later. Who gives the credentials may refuse as well.
+fn answered(detail: &str) -> Option<ReadErrorKind> {
+    let (_, rest) = detail.split_once("status code: ")?;
+    match rest.get(..3)?.parse::<u16>().ok()? {
+        408 | 425 | 429 => None,
+        401 | 403 => Some(ReadErrorKind::Forbidden),
+        400..500 => Some(ReadErrorKind::Unreadable),
+        _ => None,
+    }
 }
 
 /// Whether no credentials were found at all, rather than refused.

@@ -70,7 +70,10 @@ impl StoreError {
             object_store::Error::PermissionDenied { .. }
             | object_store::Error::Unauthenticated { .. } => Self::Credentials { url, detail },
             _ if detail.contains("404 Not Found") => Self::NotFound { url, detail },
-            _ if is_missing_credentials(error) => Self::Credentials { url, detail },
+            // S3 and Azure answer 400 where credentials have run out.
+            _ if is_missing_credentials(error) || refuses_all(&detail) => {
+                Self::Credentials { url, detail }
+            }
             _ => Self::Failed {
                 action,
                 url,
@@ -106,6 +109,28 @@ impl StoreError {
             ),
         }
     }
+}
+
+/// Codes of refusals that every other request will meet as well: the credentials themselves are wrong or have run out.
+const CREDENTIAL_CODES: [&str; 11] = [
+    // Of S3, and with `Exception` of what gives temporary credentials.
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidIdentityToken",
+    "InvalidToken",
+    "UnrecognizedClient",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "AuthenticationFailed",
+    "InvalidAuthenticationInfo",
+    "RequestTimeTooSkewed",
+];
+
+/// Whether a store's answer says that it takes these credentials for nothing, rather than for this object.
+pub(crate) fn refuses_all(detail: &str) -> bool {
+    let code = |code: &&str| detail.contains(&format!("<Code>{code}"));
+    CREDENTIAL_CODES.iter().any(code)
 }
 
 /// The last error of the chain: the store's own words without the wrappers that only repeat each other.

@@ -134,7 +134,7 @@ impl TrainError {
                 Some("make a student with as many classes: `understudy student init --classes N`".into())
             }
             Self::OtherClasses { .. } => Some("a student would learn one class as another: use labels and weights of teachers with the same classes in the same order".into()),
-            Self::Unreachable { .. } => Some("run the same command again once the store answers: it goes on from the last checkpoint".into()),
+            Self::Unreachable { .. } => Some("run the same command again once the store gives it: it goes on from the last checkpoint; an object that is lost for good may be removed, and is then left out".into()),
             Self::Taken { .. } => Some("give this training another name, or the old settings to go on with the old one".into()),
             Self::Diverged { .. } => Some("begin anew under another name with a lower learning rate, a warm-up, or `clip_norm` in [student]".into()),
             Self::Damaged { .. } => Some("remove that checkpoint's .json; the same command then goes on from the one before, and makes the damaged file anew".into()),

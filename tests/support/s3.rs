@@ -122,6 +122,8 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// Answers 403, as for an object that is archived or encrypted with another key.
     Forbidden,
+    /// Answers 400, as S3 does once a session's token has run out.
+    Expired,
     /// Passes the answer on in eight pieces with pauses of 0.3 s.
     Slow,
     /// Passes the request on without its conditions, as stores do that do not know them.
@@ -176,10 +178,15 @@ async fn relay(
             .await?;
         return Ok(());
     }
-    if hit && matches!(fault, Fault::Forbidden) {
-        let body = "<Error><Code>InvalidObjectState</Code></Error>";
+    let refusal = match fault {
+        Fault::Forbidden => Some(("403 Forbidden", "InvalidObjectState")),
+        Fault::Expired => Some(("400 Bad Request", "ExpiredToken")),
+        _ => None,
+    };
+    if let Some((status, code)) = refusal.filter(|_| hit) {
+        let body = format!("<Error><Code>{code}</Code></Error>");
         let head = format!(
-            "HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );
         client.write_all(head.as_bytes()).await?;
