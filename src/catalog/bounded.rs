@@ -1,12 +1,15 @@
 //! Functions that make much of little, and constants that are written for each row, within a query's memory. A batch that a function makes is outside of the pool that counts sorts, joins and groups, and an
 //! allocation that fails ends the process: so what they would make is reckoned before they do.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
 use arrow::compute::{cast, kernels::length::length};
 use arrow::datatypes::{
     DataType, FieldRef, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
 };
 use datafusion::common::ScalarValue;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -14,30 +17,45 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs,
     ScalarUDF, ScalarUDFImpl, Signature,
 };
-use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 use datafusion::prelude::SessionContext;
 
-const FUNCTIONS: [(&str, Grows); 7] = [
+const FUNCTIONS: [(&str, Grows); 10] = [
     ("repeat", Grows::Repeat),
     ("lpad", Grows::Pad),
     ("rpad", Grows::Pad),
     ("range", Grows::Range),
     ("generate_series", Grows::Range),
     ("array_repeat", Grows::Elements),
-    ("array_resize", Grows::Elements),
+    ("array_resize", Grows::Resize),
+    ("array_to_string", Grows::Join),
+    ("replace", Grows::Replace),
+    ("regexp_replace", Grows::Rewrite),
 ];
+/// What one call makes of a batch is at most this part of a query's memory,
+const PART: usize = 4;
+/// and a query has so many calls at most, whose results may all be there at once.
+const CALLS: usize = 32;
 
 /// What a result's size follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Grows {
     /// A text, so many times.
     Repeat,
+    /// A value, so many times.
+    Elements,
     /// So many characters.
     Pad,
     /// From, to and step.
     Range,
-    /// An element, or those of a list, so many times.
-    Elements,
+    /// So many elements of a list, and what fills it up.
+    Resize,
+    /// A list's texts, and what stands between them.
+    Join,
+    /// A text for each place of another.
+    Replace,
+    /// The same for a pattern, which may match anywhere, and whose groups may be repeated.
+    Rewrite,
 }
 
 /// One of these functions.
@@ -55,6 +73,7 @@ pub(super) fn register(context: &SessionContext, most: usize) {
     for (name, grows) in FUNCTIONS {
         if let Some(inner) = state.scalar_functions().get(name) {
             let inner = ScalarUDF::clone(inner);
+            let most = most / PART;
             context.register_udf(ScalarUDF::from(Bounded { inner, grows, most }));
         }
     }
@@ -98,8 +117,18 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let values = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let bytes = self.grows.bytes(&values)?;
+        // What is the same for each row is looked at once.
+        let values = arguments.args.iter().map(|value| match value {
+            ColumnarValue::Array(array) => Ok(Arc::clone(array)),
+            ColumnarValue::Scalar(scalar) => scalar.to_array_of_size(1),
+        });
+        let bytes = self.grows.bytes(&values.collect::<Result<Vec<_>>>()?)?;
+        if bytes.is_infinite() {
+            return Err(DataFusionError::Execution(format!(
+                "the step of {} is nothing, or its parts have two signs: it might not end",
+                self.name()
+            )));
+        }
         if bytes > self.most as f64 {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "{} would make {:.0} MiB of a batch of rows",
@@ -111,24 +140,212 @@ impl ScalarUDFImpl for Bounded {
     }
 }
 
-impl Grows {
-    /// Bytes of the results; what is null counts for nothing.
-    fn bytes(self, of: &[ArrayRef]) -> Result<f64> {
-        let count = |i: usize| numbers(of.get(i));
-        match self {
-            Self::Repeat => match of.first() {
-                Some(texts) => Ok(product(&numbers(Some(&length(texts)?))?, &count(1)?)),
-                None => Ok(0.0),
-            },
-            // A character has up to four bytes.
-            Self::Pad => Ok(count(1)?.iter().flatten().map(|n| n.max(0.0) * 4.0).sum()),
-            Self::Elements => {
-                let each = of.first().map_or(0.0, element);
-                Ok(count(1)?.iter().flatten().map(|n| n.max(0.0) * each).sum())
-            }
-            Self::Range => range(of),
-        }
+/// A number for each row, or the same one for all.
+struct Each(Vec<f64>);
+
+impl Each {
+    fn of(&self, row: usize) -> f64 {
+        let place = row.min(self.0.len().saturating_sub(1));
+        self.0.get(place).copied().unwrap_or(0.0)
     }
+}
+
+impl Grows {
+    /// Bytes of the results.
+    fn bytes(self, of: &[ArrayRef]) -> Result<f64> {
+        if self == Self::Range {
+            return range(of);
+        }
+        let rows = 0..of.iter().map(Array::len).max().unwrap_or(0);
+        let size = |i: usize| of.get(i).map_or(Ok(Vec::new()), sizes).map(Each);
+        let length = |i: usize| of.get(i).map_or(Ok(Vec::new()), lengths).map(Each);
+        let times = |i: usize| {
+            let times = numbers(of.get(i))?;
+            let times = times.iter().map(|n| n.unwrap_or(0.0).max(0.0));
+            Ok::<_, DataFusionError>(Each(times.collect()))
+        };
+        Ok(match self {
+            Self::Range => 0.0,
+            Self::Repeat => {
+                let (text, times) = (length(0)?, times(1)?);
+                rows.map(|i| OF_A_VALUE + text.of(i) * times.of(i)).sum()
+            }
+            Self::Elements => {
+                let (element, times) = (size(0)?, times(1)?);
+                rows.map(|i| element.of(i) * times.of(i)).sum()
+            }
+            // A character has up to four bytes.
+            Self::Pad => {
+                let characters = times(1)?;
+                rows.map(|i| OF_A_VALUE + characters.of(i) * 4.0).sum()
+            }
+            Self::Resize => {
+                let (list, times, fill) = (size(0)?, times(1)?, size(2)?);
+                let least = match of.first().map(Array::data_type) {
+                    Some(DataType::List(item) | DataType::LargeList(item)) => {
+                        width(item.data_type())
+                    }
+                    _ => 0.0,
+                };
+                let each = |i: usize| OF_A_VALUE + fill.of(i).max(least);
+                rows.map(|i| list.of(i) + times.of(i) * each(i)).sum()
+            }
+            Self::Join => {
+                let (list, between, null) = (size(0)?, length(1)?, length(2)?);
+                let values = Each(of.first().map_or(Ok(Vec::new()), values)?);
+                let each = |i: usize| OF_A_NUMBER + between.of(i) + null.of(i);
+                rows.map(|i| list.of(i) + values.of(i) * each(i)).sum()
+            }
+            Self::Replace => {
+                let (text, what, by) = (length(0)?, length(1)?, length(2)?);
+                let places = |i: usize| text.of(i) / what.of(i).max(1.0) + 1.0;
+                rows.map(|i| text.of(i) + places(i) * by.of(i)).sum()
+            }
+            Self::Rewrite => {
+                let (text, by) = (length(0)?, length(2)?);
+                let count = |i: usize, signs: &'static [char]| {
+                    of.get(i)
+                        .map_or(Ok(Vec::new()), |of| occurrences(of, signs))
+                };
+                let groups = Each(count(2, &['\\', '$'])?);
+                let everywhere = Each(count(3, &['g'])?);
+                let places = |i: usize| {
+                    if everywhere.of(i) > 0.0 {
+                        text.of(i) + 1.0
+                    } else {
+                        1.0
+                    }
+                };
+                let all = |i: usize| text.of(i) * (1.0 + groups.of(i)) + places(i) * by.of(i);
+                rows.map(all).sum()
+            }
+        })
+    }
+}
+
+/// Bytes of what a value has besides itself: its place, and whether it is null.
+const OF_A_VALUE: f64 = 16.0;
+/// Characters of the longest number: 1e-308 is written out.
+const OF_A_NUMBER: f64 = 330.0;
+
+/// The values of each list, by where each ends: all that lists hold among them.
+fn ends(of: &ArrayRef) -> Option<(&ArrayRef, Vec<usize>)> {
+    match of.data_type() {
+        DataType::List(_) => {
+            let list = of.as_list::<i32>();
+            let ends = list.value_offsets().iter().map(|end| *end as usize);
+            Some((list.values(), ends.collect()))
+        }
+        DataType::LargeList(_) => {
+            let list = of.as_list::<i64>();
+            let ends = list.value_offsets().iter().map(|end| *end as usize);
+            Some((list.values(), ends.collect()))
+        }
+        DataType::FixedSizeList(_, width) => {
+            let (list, width) = (of.as_fixed_size_list(), *width as usize);
+            Some((list.values(), (0..=list.len()).map(|i| i * width).collect()))
+        }
+        _ => None,
+    }
+}
+
+/// Sums of what a list's values come to.
+fn sums(of_values: &[f64], ends: &[usize]) -> Vec<f64> {
+    let mut sums = vec![0.0];
+    for value in of_values {
+        sums.push(sums.last().copied().unwrap_or(0.0) + value);
+    }
+    let sum = |ends: &[usize]| sums[ends[1]] - sums[ends[0]];
+    ends.windows(2).map(sum).collect()
+}
+
+/// Bytes of each row.
+fn sizes(of: &ArrayRef) -> Result<Vec<f64>> {
+    if let Some((values, ends)) = ends(of) {
+        let lists = sums(&sizes(values)?, &ends);
+        return Ok(lists.into_iter().map(|bytes| OF_A_VALUE + bytes).collect());
+    }
+    Ok(match of.data_type() {
+        DataType::Struct(_) => {
+            let mut all = vec![OF_A_VALUE; of.len()];
+            for column in of.as_struct().columns() {
+                let column = sizes(column)?;
+                all.iter_mut()
+                    .zip(column)
+                    .for_each(|(all, own)| *all += own);
+            }
+            all
+        }
+        DataType::Dictionary(..) => {
+            let all = of.as_any_dictionary();
+            let values = sizes(all.values())?;
+            let own = |key: usize| values.get(key).copied().unwrap_or(OF_A_VALUE);
+            all.normalized_keys().into_iter().map(own).collect()
+        }
+        DataType::Map(..) => {
+            let map = of.as_map();
+            let entries: ArrayRef = Arc::new(map.entries().clone());
+            let ends: Vec<_> = map.offsets().iter().map(|end| *end as usize).collect();
+            let maps = sums(&sizes(&entries)?, &ends);
+            maps.into_iter().map(|bytes| OF_A_VALUE + bytes).collect()
+        }
+        of_texts if is_text(of_texts) => {
+            let lengths = lengths(of)?.into_iter();
+            lengths.map(|bytes| OF_A_VALUE + bytes).collect()
+        }
+        flat => vec![OF_A_VALUE + width(flat); of.len()],
+    })
+}
+
+/// Bytes of a value of a type whose values are all as large, be they null.
+fn width(of: &DataType) -> f64 {
+    match of {
+        DataType::FixedSizeBinary(bytes) => f64::from(*bytes),
+        DataType::FixedSizeList(item, values) => f64::from(*values) * width(item.data_type()),
+        DataType::Struct(fields) => fields.iter().map(|f| width(f.data_type())).sum(),
+        of => of.primitive_width().map_or(0.0, |bytes| bytes as f64),
+    }
+}
+
+fn is_text(of: &DataType) -> bool {
+    matches!(
+        of,
+        DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+    )
+}
+
+/// Bytes of each text; of what is none, nothing.
+fn lengths(of: &ArrayRef) -> Result<Vec<f64>> {
+    if let DataType::Dictionary(_, values) = of.data_type()
+        && is_text(values)
+    {
+        return sizes(of);
+    }
+    if !is_text(of.data_type()) {
+        return Ok(vec![0.0; of.len()]);
+    }
+    let lengths = numbers(Some(&length(of)?))?;
+    Ok(lengths.iter().map(|n| n.unwrap_or(0.0)).collect())
+}
+
+/// How many values each row has that are no lists.
+fn values(of: &ArrayRef) -> Result<Vec<f64>> {
+    match ends(of) {
+        Some((inner, ends)) => Ok(sums(&values(inner)?, &ends)),
+        None => Ok(vec![1.0; of.len()]),
+    }
+}
+
+/// How often each text has one of these characters.
+fn occurrences(of: &ArrayRef, signs: &[char]) -> Result<Vec<f64>> {
+    let texts = cast(of, &DataType::LargeUtf8)?;
+    let count = |text: Option<&str>| text.map_or(0, |text| text.matches(signs).count()) as f64;
+    Ok(texts.as_string::<i64>().iter().map(count).collect())
 }
 
 /// As numbers in double precision; none where there is no such column.
@@ -147,23 +364,7 @@ fn numbers(of: Option<&ArrayRef>) -> Result<Float64Array> {
         .clone())
 }
 
-fn product(a: &Float64Array, b: &Float64Array) -> f64 {
-    let pairs = a.iter().zip(b);
-    pairs.filter_map(|(a, b)| Some(a? * b?.max(0.0))).sum()
-}
-
-/// Bytes of an element: of a list's, where it is one.
-fn element(of: &ArrayRef) -> f64 {
-    let values = match of.data_type() {
-        DataType::List(_) => of.as_list::<i32>().values(),
-        DataType::LargeList(_) => of.as_list::<i64>().values(),
-        _ => of,
-    };
-    // Eight for what a result has besides, be it null.
-    8.0 + values.to_data().get_slice_memory_size().unwrap_or(0) as f64 / values.len().max(1) as f64
-}
-
-/// Bytes of ranges: of [to], [from, to] or [from, to, step].
+/// Bytes of ranges: of [to], [from, to] or [from, to, step]; without end where a step leads nowhere.
 fn range(of: &[ArrayRef]) -> Result<f64> {
     let (from, to) = match of {
         [] => return Ok(0.0),
@@ -176,19 +377,29 @@ fn range(of: &[ArrayRef]) -> Result<f64> {
         of.get(2).map(|step| steps(step, to.data_type())),
     );
     let steps = steps.transpose()?;
+    // What has one row stands for all.
     let at = |of: &Option<Float64Array>, i: usize, or: f64| match of {
         None => Some(or),
-        Some(of) => of.is_valid(i).then(|| of.value(i)),
+        Some(of) => {
+            let i = i.min(of.len().checked_sub(1)?);
+            of.is_valid(i).then(|| of.value(i))
+        }
     };
-    let elements = (0..to_numbers.len()).filter_map(|i| {
-        let to = to_numbers.is_valid(i).then(|| to_numbers.value(i))?;
+    let rows = of.iter().map(Array::len).max().unwrap_or(0);
+    let to_numbers = Some(to_numbers);
+    let elements = (0..rows).filter_map(|i| {
+        let to = at(&to_numbers, i, 0.0)?;
         let elements = (to - at(&from, i, 0.0)?) / at(&steps, i, 1.0)?;
-        elements.is_finite().then(|| elements.max(0.0))
+        Some(if elements.is_finite() {
+            elements.max(0.0)
+        } else {
+            f64::INFINITY
+        })
     });
     Ok(elements.sum::<f64>() * 8.0)
 }
 
-/// Steps in the unit of what is stepped through; of a month as of 28 days, its least.
+/// Steps in the unit of what is stepped through; of a month as of 28 days, its least. One whose parts go both ways is none.
 fn steps(of: &ArrayRef, through: &DataType) -> Result<Float64Array> {
     if !matches!(
         of.data_type(),
@@ -206,10 +417,40 @@ fn steps(of: &ArrayRef, through: &DataType) -> Result<Float64Array> {
     let steps = of.as_primitive::<IntervalMonthDayNanoType>();
     let steps = steps.iter().map(|step| {
         let step = step?;
+        let parts = [step.months.into(), step.days.into(), step.nanoseconds];
+        if parts.iter().any(|part| *part < 0) && parts.iter().any(|part| *part > 0) {
+            return Some(0.0);
+        }
         let days = f64::from(step.months) * 28.0 + f64::from(step.days);
         Some((days * 86_400.0 + step.nanoseconds as f64 / 1e9) * a_second)
     });
     Ok(steps.collect())
+}
+
+/// Refuses more calls of these functions than can be held at once, before any of them is folded into a constant.
+#[derive(Debug)]
+pub(super) struct CallsFit;
+
+impl AnalyzerRule for CallsFit {
+    fn name(&self) -> &'static str {
+        "calls_fit"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let mut all = 0;
+        plan.apply_with_subqueries(|node| {
+            all += node.expressions().iter().map(calls).sum::<usize>();
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        if all > CALLS {
+            let names: Vec<&str> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "the query has {all} calls of {}, and may have {CALLS}",
+                names.join(", ")
+            )));
+        }
+        Ok(plan)
+    }
 }
 
 /// Refuses constants that would fill the memory where they are written for each row of a batch.
@@ -250,6 +491,19 @@ impl OptimizerRule for ConstantsFit {
     }
 }
 
+/// How often an expression calls one of the functions.
+fn calls(of: &Expr) -> usize {
+    let mut calls = 0;
+    let done = of.apply(|expr| {
+        if let Expr::ScalarFunction(call) = expr {
+            calls += usize::from(FUNCTIONS.iter().any(|(name, _)| *name == call.func.name()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    // The closure gives no error.
+    done.map_or(0, |_| calls)
+}
+
 /// Bytes of the constants of an expression, but for those that a value is looked for among.
 fn constants(of: &Expr) -> usize {
     let mut bytes = 0;
@@ -269,15 +523,14 @@ fn constants(of: &Expr) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
-    /// What a query comes to in a session of 16 MiB.
+    /// What a query comes to in a session of 16 MiB, or 16 MiB a call.
     async fn answer(query: &str) -> std::result::Result<String, String> {
         let context = SessionContext::new();
         let most = 16 << 20;
-        register(&context, most);
+        register(&context, most * PART);
+        context.add_analyzer_rule(Arc::new(CallsFit));
         context.add_optimizer_rule(Arc::new(ConstantsFit { most }));
         let rows = async { context.sql(query).await?.collect().await }.await;
         let rows = rows.map_err(|e| e.strip_backtrace())?;
@@ -307,6 +560,23 @@ mod tests {
             ("SELECT array_repeat(1, 2)", "[1, 1]"),
             ("SELECT list_repeat('a', 2)", "[a, a]"),
             ("SELECT array_resize([1], 2, 0)", "[1, 0]"),
+            ("SELECT array_repeat([1, 2], 2)", "[[1, 2], [1, 2]]"),
+            ("SELECT array_to_string([1, 2], '-')", "1-2"),
+            (
+                "SELECT sum(length(repeat('█', 150))) FROM generate_series(1, 8192)",
+                "1228800",
+            ),
+            (
+                "SELECT max(regexp_replace(repeat('a', 100), '^a', repeat('https://', 6), 'g')) = '' FROM generate_series(1, 1000)",
+                "false",
+            ),
+            (
+                "SELECT count(*) FROM generate_series(1, 100) WHERE replace(CAST(value AS TEXT), repeat('x', 1000000), '') = '1'",
+                "1",
+            ),
+            ("SELECT replace('banana', 'an', 'n')", "bnna"),
+            ("SELECT regexp_replace('a/b/c.jpg', '.*/', '')", "c.jpg"),
+            ("SELECT regexp_replace('abc', 'b', '[\\0]', 'g')", "a[b]c"),
             (
                 "SELECT sum(length(repeat('x', value))) FROM generate_series(1, 1000)",
                 "500500",
@@ -337,10 +607,33 @@ mod tests {
             "SELECT cardinality(generate_series(DATE '0001-01-01', DATE '9999-01-01', INTERVAL '1' DAY))",
             "SELECT cardinality(array_repeat('x', 100000000))",
             "SELECT cardinality(array_resize([1, 2], 100000000, 0))",
+            "SELECT cardinality(array_repeat(range(0, 100000), 1000))",
+            "SELECT cardinality(array_repeat(repeat('x', CASE WHEN value = 1 THEN 1000000 ELSE 0 END), CASE WHEN value = 1 THEN 1000 ELSE 0 END)) FROM generate_series(1, 8192)",
+            "SELECT cardinality(array_resize([''], 1000, repeat('x', 1000000)))",
+            "SELECT cardinality(array_resize([arrow_cast(arrow_cast(repeat('x', 1000), 'Binary'), 'FixedSizeBinary(1000)')], 100000))",
+            "SELECT cardinality(array_repeat(named_struct('a', repeat('x', CASE WHEN value = 1 THEN 1000000 ELSE 0 END)), CASE WHEN value = 1 THEN 1000 ELSE 0 END)) FROM generate_series(1, 8192)",
+            "SELECT length(array_to_string(range(0, 10000), repeat('x', 10000)))",
+            "SELECT length(array_to_string([range(0, 10000)], repeat('x', 10000)))",
+            "SELECT length(array_to_string(array_repeat(CAST(NULL AS INT), 10000), ',', repeat('x', 10000)))",
+            "SELECT length(replace(repeat('a', 100000), 'a', repeat('b', 100000)))",
+            "SELECT length(regexp_replace(repeat('a', 100000), '', repeat('b', 100000), 'g'))",
+            "SELECT length(regexp_replace(repeat('a', 100000), '(.*)', repeat('\\1', 10000)))",
         ] {
             let refused = answer(query).await.unwrap_err();
             assert!(refused.contains("would make"), "{query}: {refused}");
         }
+        for query in [
+            "SELECT generate_series(DATE '2026-01-01', DATE '2026-01-02', INTERVAL '1 day -24 hours')",
+            "SELECT generate_series(DATE '2026-01-31', DATE '2026-01-01', INTERVAL '1 month -28 days')",
+            "SELECT generate_series(DATE '2026-01-01', DATE '2026-01-01', INTERVAL '0 days')",
+        ] {
+            let refused = answer(query).await.unwrap_err();
+            assert!(refused.contains("might not end"), "{query}: {refused}");
+        }
+        let many = vec!["repeat(chr(95 + value), 100)"; CALLS + 1].join(" || ");
+        let many = format!("SELECT {many} FROM generate_series(1, 2)");
+        let refused = answer(&many).await.unwrap_err();
+        assert!(refused.contains("has 33 calls of"), "{refused}");
         for query in [
             "SELECT repeat('x', 10000) FROM generate_series(1, 10)",
             "SELECT max(arrow_cast(repeat('x', 10000), 'LargeUtf8')) FROM generate_series(1, 10)",

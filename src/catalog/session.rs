@@ -15,7 +15,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::path::Path;
 
 use super::CatalogError;
-use super::bounded::{self, ConstantsFit};
+use super::bounded::{self, CallsFit, ConstantsFit};
 use super::columns::Columns;
 use super::read_only::ReadOnly;
 use super::superseded::Superseded;
@@ -128,6 +128,7 @@ pub(super) fn read_only(
         // What COPY writes with, and CREATE EXTERNAL TABLE reads with.
         .with_file_formats(Vec::new())
         .with_table_factories(HashMap::new())
+        .with_analyzer_rule(Arc::new(CallsFit))
         .with_optimizer_rule(Arc::new(ConstantsFit { most: memory }))
         .with_physical_optimizer_rule(Arc::new(YieldInJoins))
         .build();
