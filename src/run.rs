@@ -22,7 +22,7 @@ use crate::cli::{
 use crate::config::{Config, ConfigError, parse_toml};
 use crate::doctor::{self, Verdict};
 use crate::error::Error;
-use crate::jobs::JobsConfig;
+use crate::jobs::{JobsConfig, Submission};
 use crate::lineage;
 use crate::output;
 use crate::pipeline::Pipeline;
@@ -133,12 +133,15 @@ fn validate(file: &Path) -> Result<(), Error> {
         ServeConfig::read(file)?;
         JobsConfig::read(file)?;
         "server"
+    } else if table.contains_key("kind") {
+        Submission::of_file(file, table)?;
+        "job"
     } else if Pipeline::is_meant(&table) {
         Pipeline::read(file, &[])?;
         "pipeline"
     } else {
         Config::read(file)?;
-        "pipeline"
+        "settings"
     };
     output::line(&format!("`{name}` is a valid {kind} file"))
 }

@@ -215,7 +215,9 @@ mod tests {
         };
         for file in files {
             let table = parse_toml("job.toml", &file).unwrap();
-            let work = Submission::of_file("job.toml", table).unwrap().work;
+            let work = Submission::of_file("job.toml".as_ref(), table)
+                .unwrap()
+                .work;
             let command = command(&work, here).unwrap();
             let words = std::iter::once("understudy".into()).chain(command.args);
             Cli::try_parse_from(words).unwrap();

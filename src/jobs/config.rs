@@ -171,7 +171,7 @@ impl JobsConfig {
         })
     }
 
-    /// Reads a file for a worker without a server, whose sections it leaves alone.
+    /// Reads a file for a worker, whose other sections it leaves alone. Paths in it are relative to its folder.
     ///
     /// # Errors
     /// [`ConfigError`].
@@ -182,7 +182,13 @@ impl JobsConfig {
         })?;
         let file = path.display().to_string();
         let mut table: toml::Table = parse_toml(&file, &text)?;
-        let config = Self::take(&file, &mut table)?;
+        let mut config = Self::take(&file, &mut table)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let worker = &mut config.worker;
+        let libraries = [&mut worker.onnxruntime, &mut worker.onnxruntime_training];
+        for library in libraries.into_iter().flatten() {
+            *library = folder.join(&*library);
+        }
         for key in table.keys() {
             if let Some(near) = nearest(key, KEYS.into_iter()) {
                 return Err(ConfigError::Parse {

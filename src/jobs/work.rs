@@ -1,5 +1,7 @@
 //! What a job does: a command with its settings, as JSON or TOML.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -7,10 +9,11 @@ use super::JobError;
 use crate::config::{Config, ConfigError, parse_table};
 use crate::label::whose::Whose;
 use crate::pipeline::Pipeline;
+use crate::student::noise::Noise;
 use crate::teacher::TeacherRef;
 use crate::workspace::check_name;
 
-/// A command of understudy. Sections of a pipeline file are in `config`, as the file has them; what a flag would say of them is said there.
+/// A command of understudy. Sections of a settings file are in `config`, as the file has them; what a flag would say of them is said there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Work {
@@ -218,7 +221,7 @@ impl Work {
                     return Err(ConfigError::Value {
                         key: "noise_file",
                         value: "there, and a job has no files beside it".into(),
-                        advice: "write the noise itself, as the table `noise`; a teacher's noise is only to be had with `understudy run`".into(),
+                        advice: "write the noise itself, as the table `noise`, or submit the file with `understudy jobs submit`; a teacher's noise is only to be had with `understudy run`".into(),
                     });
                 }
                 parse_table::<Pipeline>("pipeline", table).map(drop)
@@ -238,6 +241,26 @@ fn value(key: &'static str, value: &str, advice: &str) -> ConfigError {
     }
 }
 
+/// Puts what noise files say in the place of their names: `noise_file` becomes `noise`. Where there is one already, both stay, and are refused.
+fn bring_noise(table: &mut toml::Table, beside: &Path) -> Result<(), ConfigError> {
+    if !table.contains_key("noise")
+        && let Some(toml::Value::String(file)) = table.get("noise_file")
+    {
+        let noise = Noise::read(&beside.join(file))?;
+        let noise = toml::Value::try_from(noise).map_err(|e| no_table(&e))?;
+        table.remove("noise_file");
+        table.insert("noise".into(), noise);
+    }
+    table.iter_mut().try_for_each(|(_, value)| match value {
+        toml::Value::Table(table) => bring_noise(table, beside),
+        toml::Value::Array(items) => items
+            .iter_mut()
+            .filter_map(toml::Value::as_table_mut)
+            .try_for_each(|table| bring_noise(table, beside)),
+        _ => Ok(()),
+    })
+}
+
 /// Whether a key anywhere in it names a noise file: `noise_file`, `teacher_noise_file`.
 fn names_a_file(value: &Value) -> bool {
     match value {
@@ -254,11 +277,15 @@ fn names_a_file(value: &Value) -> bool {
 /// # Errors
 /// [`ConfigError::Parse`] for what no file can say.
 pub(super) fn tables(pipeline: &Value) -> Result<toml::Table, ConfigError> {
-    toml::Table::try_from(pipeline).map_err(|e| ConfigError::Parse {
+    toml::Table::try_from(pipeline).map_err(|e| no_table(&e))
+}
+
+fn no_table(e: &toml::ser::Error) -> ConfigError {
+    ConfigError::Parse {
         file: "pipeline".into(),
         detail: e.to_string().replace('\n', " "),
         near: None,
-    })
+    }
 }
 
 /// A job as it is submitted.
@@ -273,11 +300,14 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// A job's file: the keys of [`Work`], and `key` where it has one. A pipeline file is a job as it stands, of the kind `run`.
+    /// A job's file: the keys of [`Work`], and `key` where it has one. A pipeline file is a job as it stands, of the kind `run`. Noise files that it names are read from
+    /// beside it.
     ///
     /// # Errors
     /// [`ConfigError`].
-    pub fn of_file(file: &str, mut table: toml::Table) -> Result<Self, JobError> {
+    pub fn of_file(file: &Path, mut table: toml::Table) -> Result<Self, JobError> {
+        bring_noise(&mut table, file.parent().unwrap_or(Path::new("")))?;
+        let file = &file.display().to_string();
         if !table.contains_key("kind") && Pipeline::is_meant(&table) {
             let pipeline = serde_json::to_value(table).unwrap_or_default();
             let work = Work::Run {
@@ -313,7 +343,8 @@ mod tests {
     use crate::config::parse_toml;
 
     fn of(text: &str) -> Result<Submission, JobError> {
-        Submission::of_file("job.toml", parse_toml("job.toml", text).unwrap())
+        let file = Path::new("pipelines/job.toml");
+        Submission::of_file(file, parse_toml("job.toml", text).unwrap())
     }
 
     #[test]
@@ -326,6 +357,20 @@ mod tests {
         let back: Work = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(serde_json::to_value(back).unwrap(), json);
         assert_eq!(json["config"]["label"]["batch"], 2);
+    }
+
+    #[test]
+    fn a_pipeline_file_is_a_job_and_brings_its_noise_along() {
+        let text = std::fs::read_to_string("pipelines/fashion-mnist.toml").unwrap();
+        let job = serde_json::to_value(of(&text).unwrap().work).unwrap();
+        let noise = Noise::read(Path::new("pipelines/noise/fashion-mnist.toml")).unwrap();
+        let noise = serde_json::to_value(noise).unwrap();
+        let rounds = job["pipeline"]["round"].as_array().unwrap();
+        assert!(!rounds.is_empty());
+        for round in rounds {
+            assert_eq!(round["noise"], noise);
+            assert!(round.get("noise_file").is_none());
+        }
     }
 
     #[test]
@@ -375,7 +420,7 @@ mod tests {
             ),
             ("kind = \"run\"\n[pipeline]", "missing field `run`"),
             (
-                "kind = \"run\"\n[pipeline.teacher]\nnoise_file = \"x\"",
+                "kind = \"run\"\n[pipeline.teacher]\nnoise = {}\nnoise_file = \"noise/svhn.toml\"",
                 "a job has no files beside it",
             ),
             (
@@ -383,8 +428,8 @@ mod tests {
                 "a job has no files beside it",
             ),
             (
-                "kind = \"run\"\n[pipeline.filter.finetune]\nnoise_file = \"x\"",
-                "a job has no files beside it",
+                "kind = \"run\"\n[pipeline.filter.finetune]\nnoise_file = \"no/such.toml\"",
+                "cannot read `pipelines/no/such.toml`",
             ),
             ("kind = \"relabel\"\nkey = 5", "`key` is `5`"),
         ] {

@@ -49,7 +49,7 @@ pub enum PipelineError {
         missing: String,
     },
     /// The file that tells a child what to do.
-    #[error("cannot write a child's pipeline file: {0}")]
+    #[error("cannot write a child's settings file: {0}")]
     Temporary(#[from] std::io::Error),
 }
 

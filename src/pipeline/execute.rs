@@ -173,7 +173,7 @@ impl RunJob {
         }
     }
 
-    /// Runs a command of this executable, with a pipeline file of these sections.
+    /// Runs a command of this executable, with a settings file of these sections.
     async fn child(&self, command: &[&str], config: &Config) -> Result<(), Error> {
         let file = written(config).map_err(PipelineError::from)?;
         let mut args: Vec<OsString> = command.iter().map(OsString::from).collect();

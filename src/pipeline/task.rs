@@ -156,6 +156,12 @@ impl Planner<'_> {
         self.part != Part::Filter && self.pipeline.filter.is_some()
     }
 
+    /// Whether that filter is one that the workspace has, whose classes are then those of all rows.
+    fn has_named_filter(&self) -> bool {
+        let filter = self.pipeline.filter.as_ref();
+        self.is_filtered() && filter.is_some_and(|filter| filter.name.is_some())
+    }
+
     fn label(&self) -> Option<Task> {
         let run = &self.pipeline.run;
         let selection = if self.is_filtered() {
@@ -205,8 +211,7 @@ impl Planner<'_> {
         let Some(round) = self.pipeline.round(self.part) else {
             let first = self.pipeline.first(self.part)?;
             let mut train = first.train.clone()?;
-            let filter = self.pipeline.filter.as_ref();
-            if self.is_filtered() && filter.is_some_and(|filter| filter.name.is_some()) {
+            if self.has_named_filter() {
                 // The filter's classes are those of the rows that it chooses.
                 train.classes_of = Some(model(self.made, Part::Filter)?.to_owned());
             }
@@ -234,7 +239,7 @@ impl Planner<'_> {
         let mut train = control(&round.train, student.steps);
         if round.warm_start {
             train.begin_from = Some(self.teacher()?);
-        } else if self.pipeline.teacher.name.is_some() {
+        } else if self.pipeline.teacher.name.is_some() || self.has_named_filter() {
             // As the student's, which are its selection's: the data may number theirs in another way.
             train.classes_of = Some(self.teacher()?);
         }

@@ -22,7 +22,7 @@ pub(super) async fn jobs(command: JobsCommand) -> Result<(), Error> {
                 source,
             })?;
             let name = file.display().to_string();
-            let mut submission = Submission::of_file(&name, parse_toml(&name, &text)?)?;
+            let mut submission = Submission::of_file(&file, parse_toml(&name, &text)?)?;
             submission.key = key.or(submission.key);
             let (job, new) = jobs::submit(&open(&at).await?, submission).await?;
             let state = job.state().name();

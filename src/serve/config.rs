@@ -66,7 +66,7 @@ pub struct ServeConfig {
     pub flight: FlightConfig,
     /// How images of requests are labelled.
     pub label: LabelConfig,
-    /// What bounds the decoding of an image, as in a pipeline file.
+    /// What bounds the decoding of an image, as in a settings file.
     pub decode: DecodeConfig,
     /// What a promotion has to pass.
     pub promote: PromoteConfig,
@@ -247,7 +247,9 @@ impl ServeConfig {
         let label = table.get("label").and_then(toml::Value::as_table);
         has(
             table,
-            &["tls", "access", "limits", "sql", "flight", "promote"],
+            &[
+                "tls", "access", "limits", "sql", "flight", "promote", "jobs", "worker", "schedule",
+            ],
         ) || label.is_some_and(|label| has(label, &["teacher", "wait_ms", "queue", "models"]))
     }
 
