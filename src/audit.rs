@@ -31,7 +31,7 @@ pub struct AuditEntry {
     pub entry: String,
     /// When it ended: RFC 3339, in UTC, to the millisecond.
     pub at: String,
-    /// promote or rollback.
+    /// promote, rollback, submit or cancel.
     pub action: String,
     /// The token's name; none where the server had no tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]

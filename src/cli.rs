@@ -108,7 +108,7 @@ pub enum Command {
     /// Make tokens for a server
     #[command(subcommand)]
     Tokens(TokensCommand),
-    /// Check a teacher.toml, a noise file, a gate file, a serve.toml or a pipeline file
+    /// Check a TOML file: a teacher.toml, a settings or pipeline file, a noise file, a gate file, a serve.toml or a job
     Validate {
         /// The file
         file: PathBuf,

@@ -84,7 +84,7 @@ const LONGEST_READ_TIMEOUT_S: f64 = 3600.0;
 /// How many classes a top-k soft label keeps.
 pub const DEFAULT_TOP_K: usize = 10;
 
-/// A pipeline file. Every section may be left out.
+/// A settings file. Every section may be left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

@@ -12,7 +12,7 @@
 //! labels/dataset=D/teacher=NAME@V+NOISE/…                      the same of a teacher that saw noised images
 //! teachers/NAME/V/{model.onnx, teacher.toml, teacher.json}     teacher.json is its commit
 //! promotions/000001.json                                       who became the current teacher, and why; the highest number counts
-//! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; besides promotions, jobs and the audit log nothing else in the workspace knows the time
+//! runs/20260401T120304.123Z-label-0a1b2c3d.json                what a run did, and when; besides promotions, jobs, schedules, the audit log and churn reports nothing else in the workspace knows the time
 //! audit/20260401T120304.123Z-promote-0a1b2c3d.json             what was changed through the service, when, and by whom
 //! trainings/NAME/{training.json, checkpoints/…, metrics-00000000.parquet, done.json}    done.json names the teacher that it became
 //! jobs/JOB/{job.json, 000001.json, …, cancel.json}             the journal of a job; the highest number says how it is
@@ -130,8 +130,8 @@ impl WorkspaceError {
             Self::Damaged { .. } => {
                 Some("restore the object from the bucket's versions; understudy never rewrites it".into())
             }
-            Self::Missing { .. } => Some("restore it from the bucket's versions, or from a backup".into()),
-            Self::Empty { .. } => Some("restore it from the bucket's versions; a labels object may be removed as well: `understudy label` makes it again".into()),
+            Self::Missing { .. } => Some("restore it from the bucket's versions, or from a backup; the rows of a selection the same `understudy select` makes again".into()),
+            Self::Empty { .. } => Some("restore it from the bucket's versions; a labels object may be removed as well: `understudy label` makes it again, and the same `understudy select` the rows of a selection".into()),
             Self::BadName { .. } => Some(
                 "use letters, digits, `.`, `_` and `-`, at most 100, beginning with a letter or digit".into(),
             ),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::{Place, colour, jpeg, label_args};
+use crate::support::{Place, colour, files, jpeg, label_args};
 
 /// A labelled dataset `d` with a selection `s`.
 fn place() -> Place {
@@ -162,13 +162,18 @@ fn a_spoiled_object_ends_whoever_reads_it_with_an_error() {
     let place = place();
     let shard = shard(&place);
     let part = part(&place);
+    let chosen = place.number("SELECT count(*) FROM selections");
+    let mut errors = 0;
     for path in [shard, part] {
         let whole = std::fs::read(&path).unwrap();
         for offset in (4..whole.len() - 8).step_by(97) {
             let mut spoiled = whole.clone();
             spoiled[offset..(offset + 3).min(whole.len())].fill(0xFF);
             std::fs::write(&path, spoiled).unwrap();
-            for query in ["SELECT * FROM labels", "SELECT * FROM selections"] {
+            for (query, rows) in [
+                ("SELECT * FROM labels", 12),
+                ("SELECT * FROM selections", chosen),
+            ] {
                 // Three bytes of a confidence may be another one.
                 let output = place.run(&["sql", "--format", "json", query]);
                 let text = String::from_utf8_lossy(&output.stderr);
@@ -176,8 +181,38 @@ fn a_spoiled_object_ends_whoever_reads_it_with_an_error() {
                 let code = output.status.code().unwrap();
                 assert_eq!(told, code != 0, "{offset}: {code} {text}");
                 assert!([0, 1, 2, 8, 101].contains(&code), "{offset}: {code} {text}");
+                errors += usize::from(code != 0);
+                if code == 0 {
+                    let answer = String::from_utf8(output.stdout).unwrap();
+                    assert_eq!(answer.lines().count() as i64, rows, "{offset}: {answer}");
+                }
             }
         }
         std::fs::write(&path, whole).unwrap();
+    }
+    assert!(errors > 10, "{errors}");
+}
+
+#[test]
+fn the_lost_rows_of_a_selection_are_made_again_by_the_same_command() {
+    for how in ["missing", "empty"] {
+        let place = place();
+        let part = part(&place);
+        let selection = files(&place.path("w/selections"));
+        spoil(&part, how);
+        place.select_of_d("s", &["--threshold", "0.1", "--per-class", "2"]);
+        assert_eq!(files(&place.path("w/selections")), selection, "{how}");
+        // Other rules are no way to get them back.
+        spoil(&part, how);
+        let (code, text) = place.fails(&[
+            "select",
+            "--dataset",
+            "d",
+            "--teacher",
+            "tiny",
+            "--name",
+            "s",
+        ]);
+        assert_eq!(code, 2, "{text}");
     }
 }

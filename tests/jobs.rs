@@ -179,7 +179,8 @@ fn a_worker_that_was_stopped_for_longer_than_its_lease_writes_nothing_when_it_wa
     assert!(labelled < 16, "it was done before it was stopped");
     let holder = photos.job(&id)["holder"].clone();
 
-    let second = photos.worker("lease_s = 2.0\n");
+    // Long enough for a slow machine: this one must not lose it.
+    let second = photos.worker("lease_s = 10.0\n");
     wait_until(|| photos.job(&id)["state"] == "done");
     let job = photos.job(&id);
     assert_eq!(
@@ -420,16 +421,16 @@ fn a_promotion_is_followed_once_whatever_becomes_of_the_worker() {
         "tiny",
     ];
     photos.ok(&[&select[..], &["--per-class", "5", "--threshold", "0.1"]].concat());
-    let settings = "lease_s = 1.0\n";
-    let mut worker = photos.worker(settings);
+    let mut worker = photos.worker("lease_s = 3.0\n");
     place.ok(&["promote", "blind"]);
     let mut seen = BTreeMap::new();
-    for shards in [2, 6] {
+    // The last one must not lose its lease on a slow machine.
+    for (shards, lease) in [(2, "lease_s = 3.0\n"), (6, "lease_s = 10.0\n")] {
         wait_until(|| photos.shards("d", "blind@1").len() >= shards);
         worker.kill();
         seen.extend(photos.shards("d", "blind@1"));
         assert!(seen.len() < 12, "it was done before it was killed");
-        worker = photos.worker(settings);
+        worker = photos.worker(lease);
     }
     let id = "SELECT job, state, attempts, by FROM jobs";
     wait_until(|| place.sql(id)[0]["state"] == "done");

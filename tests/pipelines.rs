@@ -302,20 +302,33 @@ fn with_named_teacher(place: &Place) -> String {
     file
 }
 
+/// The pipeline with a filter that is there, `tiny`.
+fn with_named_filter(place: &Place) -> String {
+    place.add_teacher("tiny", &crate::support::onnx::Model::default());
+    let file = pipeline(place, ("", ""));
+    let select = "select = { threshold = 0.0, per_class = 12 }\n";
+    let text = std::fs::read_to_string(&file).unwrap().replace(select, "");
+    let filter = format!("[filter]\nname = \"tiny\"\n{select}[teacher]\n");
+    std::fs::write(&file, text.replacen("[teacher]\n", &filter, 1)).unwrap();
+    file
+}
+
 #[test]
 fn a_control_numbers_its_classes_as_the_student_beside_it() {
-    let place = place();
-    let file = with_named_teacher(&place);
-    let run = json(&place.ok(&["run", &file, "--round", "1", "--json"]));
-    assert!(done(&run).0.contains(&"round-1/evaluate"), "{run}");
-    // By its folders the data would number them alphabetically.
-    for training in ["p-r1", "p-r1-control"] {
-        let at = place.path(&format!("w/trainings/{training}/training.json"));
-        let record = json(&std::fs::read_to_string(at).unwrap());
-        assert_eq!(
-            record["classes"],
-            serde_json::json!(["red", "green", "blue", "dark"])
-        );
+    for file_in in [with_named_teacher, with_named_filter] {
+        let place = place();
+        let file = file_in(&place);
+        let run = json(&place.ok(&["run", &file, "--round", "1", "--json"]));
+        assert!(done(&run).0.contains(&"round-1/evaluate"), "{run}");
+        // By its folders the data would number them alphabetically.
+        for training in ["p-r1", "p-r1-control"] {
+            let at = place.path(&format!("w/trainings/{training}/training.json"));
+            let record = json(&std::fs::read_to_string(at).unwrap());
+            assert_eq!(
+                record["classes"],
+                serde_json::json!(["red", "green", "blue", "dark"])
+            );
+        }
     }
 }
 

@@ -596,18 +596,23 @@ fn one_teacher_may_filter_and_another_label() {
 fn the_documented_schema_of_a_selection_is_the_one_written() {
     let place = Place::with_teacher();
     place.put("a.jpg", &jpeg(colour(0).0, 0));
+    place.put("the-same.jpg", &jpeg(colour(0).0, 0));
     place.label(&[]);
-    place.select_of_d("s", &["--threshold", "0.2"]);
+    place.select_of_d("s", &["--threshold", "0.2", "--explain"]);
     place.select_of_d(
         "m",
         &["--threshold", "0.2", "--materialize", "--per-class", "3"],
     );
-    let written = |name: &str| -> Vec<(String, String)> {
-        let folder = place.path("w/selections").join(name);
-        let text = std::fs::read(folder.join("selection.json")).unwrap();
-        let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        let file = json["parts"][0]["file"].as_str().unwrap();
-        let part = std::fs::read(folder.join(file)).unwrap();
+    let of = |name: &str, file: &str| {
+        let file = place.path("w/selections").join(name).join(file);
+        std::fs::read(file).unwrap()
+    };
+    let json = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&of(name, "selection.json")).unwrap()
+    };
+    let first = |name: &str| json(name)["parts"][0]["file"].as_str().unwrap().to_owned();
+    let written = |name: &str, file: &str| -> Vec<(String, String)> {
+        let part = of(name, file);
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
             bytes::Bytes::from(part),
         )
@@ -627,9 +632,16 @@ fn the_documented_schema_of_a_selection_is_the_one_written() {
             .map(|c| (text(c, "name"), text(c, "type")))
             .collect()
     };
-    assert_eq!(written("s"), columns("columns"));
+    let part = first("s");
+    assert_eq!(written("s", &part), columns("columns"));
+    let left_out = part.replacen("part", "left_out", 1);
+    assert_eq!(written("s", &left_out), columns("left_out_columns"));
     let materialized = [columns("columns"), columns("materialized_columns")].concat();
-    assert_eq!(written("m"), materialized);
+    assert_eq!(written("m", &first("m")), materialized);
+    for key in json("s").as_object().unwrap().keys() {
+        let documented = &documented["keys"][key];
+        assert!(documented.is_string(), "`{key}` is not documented");
+    }
 }
 
 #[test]

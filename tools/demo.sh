@@ -40,5 +40,6 @@ printf '\nLabels and selections are ordinary Parquet:\n'
 printf '\nThe report is a page for a browser:\n%s\n' "file://$CACHE/demo/report.html"
 
 printf '\nAnd the whole loop, twice round, with 1,000 labelled and 54,000 unlabelled images of clothes (some five minutes on two cores):\n'
+printf '\n$ cd %s\n' "$CACHE/fashion-mnist"
 cd "$CACHE/fashion-mnist"
 understudy run "$root/pipelines/fashion-mnist-short.toml"

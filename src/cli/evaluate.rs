@@ -27,7 +27,7 @@ pub struct EvaluateArgs {
     /// The labelled images: a folder of class folders, a prefix, a .tar, a .parquet or an idx3 file
     #[arg(long, value_name = "URL")]
     pub data: Option<String>,
-    /// A pipeline file with `[data]`, `[decode]` and `[label]` sections; flags win over it
+    /// A settings file with `[data]`, `[decode]` and `[label]` sections; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The Parquet column with the labels [default: label, labels, class or target]

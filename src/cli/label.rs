@@ -20,7 +20,7 @@ pub struct ManifestArgs {
     /// Where its images are; needed the first time only
     #[arg(long, value_name = "URL")]
     pub source: Option<String>,
-    /// A pipeline file with `[source]` and `[manifest]` sections
+    /// A settings file with `[source]` and `[manifest]` sections
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// As JSON
@@ -62,7 +62,7 @@ pub struct LabelArgs {
     /// Let the teacher see noised images, as this noise file says; the labels are then those of TEACHER+NAME, NAME being the file's
     #[arg(long, value_name = "FILE")]
     pub noise: Option<PathBuf>,
-    /// A pipeline file with `[source]`, `[manifest]`, `[decode]` and `[label]` sections
+    /// A settings file with `[source]`, `[manifest]`, `[decode]` and `[label]` sections
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How soft labels are stored: float16, float32 or topk

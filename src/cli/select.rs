@@ -34,7 +34,7 @@ pub struct SelectArgs {
     /// Labels that another system wrote: Parquet files, as a path or URL with `*`, in place of --dataset and --teacher
     #[arg(long, value_name = "URL", conflicts_with = "dataset")]
     pub labels: Option<String>,
-    /// A pipeline file with a `[select]` section; flags win over it
+    /// A settings file with a `[select]` section; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Rows have to be more confident than this [default: 0.3]
@@ -52,7 +52,7 @@ pub struct SelectArgs {
     /// The most confident K, or 101 bins and a sample as in the paper's published code: exact or histogram [default: exact]
     #[arg(long)]
     pub method: Option<Method>,
-    /// Of every random choice [default: 0]
+    /// The seed of every random choice [default: 0]
     #[arg(long)]
     pub seed: Option<u64>,
     /// A held-out dataset whose images are removed; may be given several times
@@ -133,13 +133,13 @@ pub struct ExportArgs {
     /// By a hash of seed, key and copy (shuffled), or as the images lie in the source (source), which reads containers faster
     #[arg(long, default_value = "shuffled")]
     pub order: Order,
-    /// Of the shuffle
+    /// The seed of the shuffle
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// The size of a shard; two of them are in memory [default: 128]
+    /// The size of a shard; some six of them are in memory [default: 128]
     #[arg(long, value_name = "MIB")]
     pub shard_mib: Option<u32>,
-    /// A pipeline file: `decode.max_bytes`, `label.attempts` and `label.read_timeout_s` bound how images are read
+    /// A settings file: `decode.max_bytes`, `label.attempts` and `label.read_timeout_s` bound how images are read
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Print export.json

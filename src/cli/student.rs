@@ -57,13 +57,13 @@ pub struct StudentInitArgs {
     /// What the channels of `small` and `tiny` are multiplied by [default: 1]
     #[arg(long)]
     pub width: Option<f64>,
-    /// Of the first weights [default: 0]
+    /// The seed of the first weights [default: 0]
     #[arg(long)]
     pub seed: Option<u64>,
     /// Keep the stem and so many blocks as they begin [default: 0]
     #[arg(long, value_name = "N")]
     pub frozen_blocks: Option<usize>,
-    /// A pipeline file with a `[student]` section, which says the optimizer as well; flags win over it
+    /// A settings file with a `[student]` section, which says the optimizer as well; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Do not try the training models out: for a network whose step this machine has no memory for
@@ -91,7 +91,7 @@ pub struct TrainArgs {
     /// The student, as `student init` made it
     #[arg(long, value_name = "NAME")]
     pub student: String,
-    /// A pipeline file with a `[train]` section, and `[data]`, `[noise]`, `[decode]` and `[label]` where they are needed; flags win over it
+    /// A settings file with a `[train]` section, and `[data]`, `[noise]`, `[decode]` and `[label]` where they are needed; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// The selection whose pseudo-labelled images are learned from
@@ -106,7 +106,7 @@ pub struct TrainArgs {
     /// Steps, in place of `train.steps` and `train.epochs`
     #[arg(long, value_name = "N")]
     pub steps: Option<u64>,
-    /// Of the order of the images, of their noise and of the masks
+    /// The seed of the order of the images, of their noise and of the masks
     #[arg(long)]
     pub seed: Option<u64>,
     /// Where it is trained: cpu, cuda or cuda:N

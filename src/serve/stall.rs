@@ -139,16 +139,16 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_nobody_takes_fails_and_one_that_goes_on_does_not() {
         let (ours, _theirs) = tokio::io::duplex(16);
-        let mut stream = Stall::new(ours, Duration::from_millis(200));
+        let mut stream = Stall::new(ours, Duration::from_secs(1));
         let failed = stream.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
         // Slower than the limit as a whole, but never still for so long.
         let (ours, mut theirs) = tokio::io::duplex(16);
-        let mut stream = Stall::new(ours, Duration::from_millis(200));
+        let mut stream = Stall::new(ours, Duration::from_secs(1));
         let reader = tokio::spawn(async move {
             let mut taken = [0; 8];
             while theirs.read_exact(&mut taken).await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
         stream.write_all(&[0; 160]).await.unwrap();

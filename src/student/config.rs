@@ -1,4 +1,4 @@
-//! What a student is: the `[student]` section of a pipeline file.
+//! What a student is: the `[student]` section of a settings file.
 
 use serde::{Deserialize, Serialize};
 

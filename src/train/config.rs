@@ -1,4 +1,4 @@
-//! The `[train]` section of a pipeline file.
+//! The `[train]` section of a settings file.
 
 use serde::{Deserialize, Serialize};
 

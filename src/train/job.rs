@@ -49,7 +49,7 @@ pub struct TrainJob {
     pub name: String,
     /// The student.
     pub student: String,
-    /// The pipeline file's sections.
+    /// The settings file's sections.
     pub config: Config,
     /// Where it is trained.
     pub device: Device,
@@ -163,7 +163,7 @@ impl TrainJob {
         train.ok_or_else(|| {
             ConfigError::missing(
                 "[train]",
-                "write the section into a pipeline file and give it with --config",
+                "write the section into a settings file and give it with --config",
             )
         })
     }
