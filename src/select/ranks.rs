@@ -45,8 +45,8 @@ impl ClassIndex {
     }
 }
 
-/// Confidences of the best of every class, as bits, in lines that one look at the memory gives: a row's rank is what lies above its line, and
-/// what of the line is higher. A binary search would miss the cache a dozen times a row.
+/// Confidences of the best of every class, as bits, in lines of the processor's cache: a row's rank is what lies above its line, and
+/// what of the line is higher. A binary search over all would miss the cache a dozen times a row.
 #[derive(Debug, Default)]
 pub(super) struct Ranks {
     classes: Vec<Ranked>,
@@ -64,189 +64,132 @@ impl Ranks {
     /// How many confidences of the class with this number are higher, row by row.
     pub(super) fn higher(&self, rows: &[(u32, u32)]) -> Vec<u32> {
         let mut all = Vec::with_capacity(rows.len());
-        let mut looks = Vec::with_capacity(TOGETHER);
+        let (mut blocks, mut lines) = (Vec::new(), Vec::new());
+        // The memory of many rows is waited for at once, where so little is done with it that none has to wait for another.
         for rows in rows.chunks(TOGETHER) {
-            looks.clear();
-            looks.extend(rows.iter().map(|(class, confidence)| {
+            blocks.clear();
+            blocks.extend(rows.iter().map(|(class, confidence)| {
                 let class = &self.classes[*class as usize];
-                class.look(*confidence)
+                (class, class.block(*confidence))
             }));
-            // The memory of many rows is waited for at once, where so little is done with it that none has to wait for another.
-            let above = looks.iter().fold(0, |sum: u32, (line, _)| sum ^ line.above);
-            std::hint::black_box(above);
-            let looks = looks.iter().zip(rows);
-            all.extend(
-                looks.map(|((line, distance), (class, confidence))| match line.kind {
-                    Kind::Near => line.above + line.near(*distance),
-                    Kind::Far => line.above + line.far(*distance),
-                    Kind::Crowd => self.classes[*class as usize].crowd(line, *confidence),
-                }),
+            let first = |(class, block): &(&Ranked, usize)| class.lows[*block][0];
+            std::hint::black_box(blocks.iter().fold(0, |sum: u32, at| sum ^ first(at)));
+            lines.clear();
+            let at = blocks.iter().zip(rows);
+            lines.extend(
+                at.map(|((class, block), (_, confidence))| class.line(*block, *confidence)),
             );
+            std::hint::black_box(lines.iter().fold(0, |sum: u32, (line, _)| sum ^ line.above));
+            all.extend(lines.iter().map(|(line, distance)| line.higher(*distance)));
         }
         all
     }
 }
 
-/// The best of a class.
+/// The best of a class, falling.
 #[derive(Debug)]
 pub(super) struct Ranked {
-    /// What confidences below all find, then a line for each stretch of the confidences from the lowest up, and an empty one for what is above all.
+    /// As many confidences to each as it has places for, however they are spread; the last one is empty, for what is below all.
     lines: Vec<Line>,
-    /// What finds no room in its line.
-    crowds: Vec<u32>,
-    /// The lowest confidence.
-    low: u32,
-    /// How many different confidences a line may have.
-    stretch: u32,
+    /// The lowest confidence of each line, in blocks, and zeros.
+    lows: Vec<[u32; BLOCK]>,
+    /// The lowest one of each block: so few that they stay in the cache.
+    lowest: Vec<u32>,
 }
+
+/// Lines of a block, whose lowest confidences are a line of the cache themselves.
+const BLOCK: usize = 16;
 
 /// A line of the processor's cache.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Line {
-    /// How many confidences lie above the line; of a crowd, where it begins.
+    /// How many confidences lie above the line.
     above: u32,
-    kind: Kind,
-    /// Distances from the line's lowest confidence, and zeros.
-    values: [u16; NEAR_PLACES],
+    /// Whether distances have 32 bits rather than 16.
+    is_far: bool,
+    /// Distances from the line's lowest confidence, and zeros. Of a far line two make one, the lower bits first.
+    values: [u16; NEAR],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[repr(u32)]
-enum Kind {
-    /// Of 16 bits each.
-    Near,
-    /// Of 32 bits each, the lower ones first.
-    Far,
-    /// More confidences than it has room for are among the class's crowds, falling. Before them stand how many lie above them and how many they are.
-    Crowd,
-}
-
-const NEAR_PLACES: usize = 28;
-const FAR_PLACES: usize = NEAR_PLACES / 2;
-/// Confidences of a line on average: where they are spread evenly hardly a line has too many then, though floats lie twice as close above a half as below it. Near ones come
-/// to 5 bytes each, far ones to 10.
-const NEAR: usize = 13;
-const FAR: usize = 6;
-/// The longest stretch whose distances have 16 bits.
-const NEAR_STRETCH: u32 = 1 << u16::BITS;
-/// Numbers before a crowd.
-const HEAD: usize = 2;
+/// Places of a line: some 2 bytes a confidence, or 5 where they are far from each other.
+const NEAR: usize = 28;
+const FAR: usize = NEAR / 2;
 
 impl Line {
-    fn set(&mut self, place: usize, distance: u32) {
-        if self.kind == Kind::Near {
-            self.values[place] = distance as u16;
-        } else {
-            self.values[2 * place] = distance as u16;
-            self.values[2 * place + 1] = (distance >> u16::BITS) as u16;
+    fn new(above: usize, own: &[u32], is_far: bool) -> Self {
+        let mut values = [0; NEAR];
+        let low = own.last().copied().unwrap_or(0);
+        for (place, confidence) in own.iter().enumerate() {
+            let distance = confidence - low;
+            if is_far {
+                values[2 * place] = distance as u16;
+                values[2 * place + 1] = (distance >> u16::BITS) as u16;
+            } else {
+                values[place] = distance as u16;
+            }
+        }
+        Self {
+            above: above as u32,
+            is_far,
+            values,
         }
     }
 
-    /// How many are higher. Without a branch.
-    fn near(&self, distance: u32) -> u32 {
-        let distance = distance as u16;
+    /// How many are higher than what lies so far above the lowest of the line.
+    fn higher(&self, distance: u32) -> u32 {
+        if self.is_far {
+            let values = self.values.as_chunks::<2>().0.iter();
+            let whole = |[low, high]: &[u16; 2]| u32::from(*low) | u32::from(*high) << u16::BITS;
+            return self.above + values.map(|v| u32::from(whole(v) > distance)).sum::<u32>();
+        }
+        let distance = u16::try_from(distance).unwrap_or(u16::MAX);
+        // Without a branch.
         let higher: u16 = self.values.iter().map(|v| u16::from(*v > distance)).sum();
-        u32::from(higher)
-    }
-
-    fn far(&self, distance: u32) -> u32 {
-        let values = self.values.as_chunks::<2>().0.iter();
-        let values = values.map(|[low, high]| u32::from(*low) | u32::from(*high) << u16::BITS);
-        values.map(|value| u32::from(value > distance)).sum()
+        self.above + u32::from(higher)
     }
 }
 
 impl Ranked {
     /// Of confidences in any order.
-    pub(super) fn new(top: &[u32]) -> Self {
-        let low = top.iter().copied().min().unwrap_or(0);
-        let high = top.iter().copied().max().unwrap_or(0);
-        // So long that no more lines are needed than confidences of this number to each.
-        let stretch = |to_each: usize| (high - low) / (top.len() / to_each + 1) as u32 + 1;
-        let (kind, stretch) = if stretch(FAR) <= NEAR_STRETCH {
-            (Kind::Near, stretch(NEAR).min(NEAR_STRETCH))
-        } else {
-            (Kind::Far, stretch(FAR))
-        };
-        let line = |above| Line {
-            above,
-            kind,
-            values: [0; NEAR_PLACES],
-        };
-        let mut lines = vec![line(0); ((high - low) / stretch) as usize + 3];
-        lines[0] = line(top.len() as u32);
-        let mut ranked = Self {
-            lines,
-            crowds: Vec::new(),
-            low,
-            stretch,
-        };
-        ranked.fill(top);
-        ranked
-    }
-
-    fn fill(&mut self, top: &[u32]) {
-        let place = |confidence: u32| {
-            let distance = confidence - self.low;
-            let number = (distance / self.stretch) as usize + 1;
-            (number, distance % self.stretch)
-        };
-        let mut counts = vec![0_u32; self.lines.len()];
-        for confidence in top {
-            counts[place(*confidence).0] += 1;
-        }
-        let (mut above, crowds) = (0, &mut self.crowds);
-        for (line, count) in self.lines[1..].iter_mut().zip(&counts[1..]).rev() {
-            line.above = above;
-            let places = match line.kind {
-                Kind::Near => NEAR_PLACES,
-                _ => FAR_PLACES,
-            };
-            if *count as usize > places {
-                line.kind = Kind::Crowd;
-                line.above = crowds.len() as u32;
-                crowds.extend([above, *count]);
-                crowds.resize(crowds.len() + *count as usize, 0);
-            }
-            above += count;
-        }
-        let mut taken = counts;
-        taken.fill(0);
-        for confidence in top {
-            let (number, distance) = place(*confidence);
-            let (line, taken) = (&mut self.lines[number], &mut taken[number]);
-            match line.kind {
-                Kind::Crowd => {
-                    crowds[line.above as usize + HEAD + *taken as usize] = *confidence;
-                }
-                _ => line.set(*taken as usize, distance),
-            }
-            *taken += 1;
-        }
-        let mut rest = &mut crowds[..];
-        while let [_, count, own @ ..] = rest {
-            let (own, others) = own.split_at_mut(*count as usize);
-            own.sort_unstable_by(|a, b| b.cmp(a));
+    pub(super) fn new(mut top: Vec<u32>) -> Self {
+        top.sort_unstable_by(|a, b| b.cmp(a));
+        let mut lines = Vec::with_capacity(top.len() / NEAR + 2);
+        let mut lows = Vec::with_capacity(top.len() / NEAR + BLOCK + 2);
+        let mut rest = &top[..];
+        while let Some(high) = rest.first() {
+            let near = rest.iter().take(NEAR);
+            let near = near
+                .take_while(|c| u16::try_from(high - **c).is_ok())
+                .count();
+            let is_far = near < FAR.min(rest.len());
+            let (own, others) = rest.split_at(if is_far { FAR.min(rest.len()) } else { near });
+            lines.push(Line::new(top.len() - rest.len(), own, is_far));
+            lows.extend(own.last());
             rest = others;
         }
+        lines.push(Line::new(top.len(), &[], false));
+        lines.shrink_to_fit();
+        lows.resize((lows.len() / BLOCK + 1) * BLOCK, 0);
+        let lows = lows.as_chunks::<BLOCK>().0.to_vec();
+        Self {
+            lines,
+            lowest: lows.iter().map(|lows| lows[BLOCK - 1]).collect(),
+            lows,
+        }
     }
 
-    /// A confidence's line, and its distance from the line's lowest one.
-    fn look(&self, confidence: u32) -> (&Line, u32) {
-        let Some(distance) = confidence.checked_sub(self.low) else {
-            return (&self.lines[0], u32::MAX);
-        };
-        let number = (distance / self.stretch) as usize + 1;
-        let line = &self.lines[number.min(self.lines.len() - 1)];
-        (line, distance % self.stretch)
+    /// The block with the line that is not wholly above a confidence.
+    fn block(&self, confidence: u32) -> usize {
+        self.lowest.partition_point(|low| *low > confidence)
     }
 
-    /// How many are higher than a confidence whose line is crowded.
-    fn crowd(&self, line: &Line, confidence: u32) -> u32 {
-        let (head, rest) = self.crowds[line.above as usize..].split_at(HEAD);
-        let own = &rest[..head[1] as usize];
-        head[0] + own.partition_point(|c| *c > confidence) as u32
+    /// That line, and how far the confidence lies above the line's lowest one.
+    fn line(&self, block: usize, confidence: u32) -> (&Line, u32) {
+        let lows = &self.lows[block];
+        let above: usize = lows.iter().map(|low| usize::from(*low > confidence)).sum();
+        // What lies below all finds a zero.
+        (&self.lines[block * BLOCK + above], confidence - lows[above])
     }
 }
 
@@ -285,8 +228,8 @@ mod tests {
             let others = [5, 1 << 30, 3];
             let count = |top: &[u32]| top.iter().filter(|c| **c > asked).count() as u32;
             let counts = [count(&others), count(&top), count(&others)];
-            let ranks = [&others[..], &top, &others].map(Ranked::new);
-            let ranks = Ranks::of(ranks.into());
+            let ranks = [others.to_vec(), top.clone(), others.to_vec()];
+            let ranks = Ranks::of(ranks.map(Ranked::new).into());
             prop_assert_eq!(ranks.higher(&[(0, asked), (1, asked), (2, asked)]), counts);
         }
     }
