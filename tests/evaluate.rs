@@ -26,6 +26,25 @@ fn colours() -> Vec<(String, Vec<u8>, usize)> {
         .collect()
 }
 
+/// Holds an evaluation's keys against those of `schemas/evaluation.json`.
+fn is_documented(evaluation: &Value) {
+    let documented: Value =
+        serde_json::from_str(include_str!("../schemas/evaluation.json")).unwrap();
+    let keys = |of: &Value| -> Vec<String> {
+        let mut keys: Vec<_> = of.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        keys
+    };
+    for (part, written) in [
+        ("keys", evaluation),
+        ("data", &evaluation["data"]),
+        ("models", &evaluation["models"][0]),
+        ("comparison", &evaluation["comparison"]),
+    ] {
+        assert_eq!(keys(written), keys(&documented[part]), "{part}");
+    }
+}
+
 /// What of a model's evaluation does not depend on where the images lie.
 fn figures(evaluation: &Value) -> Value {
     let mut model = evaluation["models"][0].clone();
@@ -250,6 +269,7 @@ fn two_models_are_compared_on_the_same_images_and_the_pairs_are_those_of_the_pre
         "1:0..8/20",
     ];
     let evaluation = evaluate(&place, &args);
+    is_documented(&evaluation);
     let comparison = &evaluation["comparison"];
     let counted = python(
         r#"
