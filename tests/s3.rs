@@ -6,6 +6,27 @@ use crate::support::onnx::Model;
 use crate::support::s3::{Fault, S3};
 use crate::support::{Place, colour, jpeg, tar};
 
+/// The images of `photos/in` by `tiny`.
+const LABEL: [&str; 7] = [
+    "label",
+    "--dataset",
+    "d",
+    "--source",
+    "s3://photos/in",
+    "--teacher",
+    "tiny",
+];
+/// Of these labels.
+const SELECT: [&str; 7] = [
+    "select",
+    "--name",
+    "s",
+    "--dataset",
+    "d",
+    "--teacher",
+    "tiny",
+];
+
 struct Bucket {
     place: Place,
     s3: S3,
@@ -68,17 +89,7 @@ impl Bucket {
     }
 
     fn label(&self, endpoint: &str, more: &[&str]) -> serde_json::Value {
-        let mut args = vec![
-            "label",
-            "--dataset",
-            "d",
-            "--source",
-            "s3://photos/in",
-            "--teacher",
-            "tiny",
-            "--json",
-        ];
-        args.extend(more);
+        let args = [&LABEL[..], &["--json"], more].concat();
         serde_json::from_str(&self.ok(endpoint, &args)).unwrap()
     }
 
@@ -467,16 +478,7 @@ fn one_forbidden_image_is_a_reject_and_a_forbidden_bucket_stops_the_run() {
     let bucket = Bucket::new();
     std::fs::remove_file(bucket.place.path("s3/photos/in/more.tar")).unwrap();
     let endpoint = bucket.s3.faulty("photos/in/0", 1, Fault::Forbidden);
-    let args = [
-        "label",
-        "--dataset",
-        "d",
-        "--source",
-        "s3://photos/in",
-        "--teacher",
-        "tiny",
-    ];
-    let output = bucket.run(&endpoint, "secret-key", &args);
+    let output = bucket.run(&endpoint, "secret-key", &LABEL);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{text}");
     assert!(text.contains("refused the credentials"), "{text}");
@@ -491,15 +493,6 @@ fn one_forbidden_image_is_a_reject_and_a_forbidden_bucket_stops_the_run() {
 #[test]
 fn a_token_that_has_run_out_stops_labelling_and_exporting_and_no_image_is_given_up() {
     let bucket = Bucket::new();
-    let label = [
-        "label",
-        "--dataset",
-        "d",
-        "--source",
-        "s3://photos/in",
-        "--teacher",
-        "tiny",
-    ];
     let expired = bucket.s3.faulty("photos/in/0", 1, Fault::Expired);
     let refused = |args: &[&str]| {
         let output = bucket.run(&expired, "secret-key", args);
@@ -507,24 +500,15 @@ fn a_token_that_has_run_out_stops_labelling_and_exporting_and_no_image_is_given_
         assert_eq!(output.status.code(), Some(4), "{text}");
         assert!(text.contains("ExpiredToken"), "{text}");
     };
-    refused(&label);
+    refused(&LABEL);
     let summary = bucket.label(&bucket.s3.endpoint, &[]);
     assert_eq!(
         (&summary["labelled"], &summary["rejected"]),
         (&30.into(), &0.into())
     );
-    let select = [
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-    ];
     bucket.ok(
         &bucket.s3.endpoint,
-        &[&select[..], &["--threshold", "0.1"]].concat(),
+        &[&SELECT[..], &["--threshold", "0.1"]].concat(),
     );
     let out = bucket.place.path("out");
     let out = out.to_str().unwrap();
@@ -643,19 +627,8 @@ fn a_selection_is_exported_from_one_bucket_to_another_and_goes_on_after_an_outag
     let bucket = Bucket::new();
     std::fs::create_dir_all(bucket.place.path("s3/out")).unwrap();
     bucket.label(&bucket.s3.endpoint, &[]);
-    let select = [
-        "select",
-        "--name",
-        "s",
-        "--dataset",
-        "d",
-        "--teacher",
-        "tiny",
-        "--threshold",
-        "0.2",
-        "--per-class",
-        "11",
-    ];
+    let rules = ["--threshold", "0.2", "--per-class", "11"];
+    let select = [&SELECT[..], &rules].concat();
     bucket.ok(&bucket.s3.endpoint, &select);
     let export = |format: &'static str, out: &'static str| {
         [

@@ -1,24 +1,19 @@
-//! Functions that make much of little, and constants that are written for each row, within a query's memory. A batch that a function makes is outside of the pool that counts sorts, joins and groups, and an
+//! Functions that make much of little, within a query's memory. A batch that a function makes is outside of the pool that counts sorts, joins and groups, and an
 //! allocation that fails ends the process: so what they would make is reckoned before they do.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
-use arrow::compute::{cast, kernels::length::length};
-use arrow::datatypes::{
-    DataType, FieldRef, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
-};
-use datafusion::common::ScalarValue;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
+use arrow::datatypes::{DataType, FieldRef, IntervalMonthDayNanoType, IntervalUnit, TimeUnit};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature,
 };
-use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 use datafusion::prelude::SessionContext;
+
+use super::sizes::{OF_A_VALUE, lengths, numbers, occurrences, sizes, values, width};
 
 const FUNCTIONS: [(&str, Grows); 10] = [
     ("repeat", Grows::Repeat),
@@ -32,10 +27,13 @@ const FUNCTIONS: [(&str, Grows); 10] = [
     ("replace", Grows::Replace),
     ("regexp_replace", Grows::Rewrite),
 ];
-/// What one call makes of a batch is at most this part of a query's memory,
+/// What one call makes of a batch is at most this part of a query's memory.
 const PART: usize = 4;
-/// and a query has so many calls at most, whose results may all be there at once.
-const CALLS: usize = 32;
+
+/// What they are called.
+pub(super) fn names() -> [&'static str; FUNCTIONS.len()] {
+    FUNCTIONS.map(|(name, _)| name)
+}
 
 /// What a result's size follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,6 +138,9 @@ impl ScalarUDFImpl for Bounded {
     }
 }
 
+/// Characters of the longest number: 1e-308 is written out.
+const OF_A_NUMBER: f64 = 330.0;
+
 /// A number for each row, or the same one for all.
 struct Each(Vec<f64>);
 
@@ -153,19 +154,18 @@ impl Each {
 impl Grows {
     /// Bytes of the results.
     fn bytes(self, of: &[ArrayRef]) -> Result<f64> {
-        if self == Self::Range {
-            return range(of);
-        }
         let rows = 0..of.iter().map(Array::len).max().unwrap_or(0);
-        let size = |i: usize| of.get(i).map_or(Ok(Vec::new()), sizes).map(Each);
-        let length = |i: usize| of.get(i).map_or(Ok(Vec::new()), lengths).map(Each);
+        let each = |i: usize, what: fn(&ArrayRef) -> Result<Vec<f64>>| {
+            of.get(i).map_or(Ok(Vec::new()), what).map(Each)
+        };
+        let (size, length) = (|i| each(i, sizes), |i| each(i, lengths));
         let times = |i: usize| {
             let times = numbers(of.get(i))?;
             let times = times.iter().map(|n| n.unwrap_or(0.0).max(0.0));
             Ok::<_, DataFusionError>(Each(times.collect()))
         };
         Ok(match self {
-            Self::Range => 0.0,
+            Self::Range => return range(of),
             Self::Repeat => {
                 let (text, times) = (length(0)?, times(1)?);
                 rows.map(|i| OF_A_VALUE + text.of(i) * times.of(i)).sum()
@@ -187,14 +187,14 @@ impl Grows {
                     }
                     _ => 0.0,
                 };
-                let each = |i: usize| OF_A_VALUE + fill.of(i).max(least);
-                rows.map(|i| list.of(i) + times.of(i) * each(i)).sum()
+                let one = |i: usize| OF_A_VALUE + fill.of(i).max(least);
+                rows.map(|i| list.of(i) + times.of(i) * one(i)).sum()
             }
             Self::Join => {
                 let (list, between, null) = (size(0)?, length(1)?, length(2)?);
-                let values = Each(of.first().map_or(Ok(Vec::new()), values)?);
-                let each = |i: usize| OF_A_NUMBER + between.of(i) + null.of(i);
-                rows.map(|i| list.of(i) + values.of(i) * each(i)).sum()
+                let values = each(0, values)?;
+                let one = |i: usize| OF_A_NUMBER + between.of(i) + null.of(i);
+                rows.map(|i| list.of(i) + values.of(i) * one(i)).sum()
             }
             Self::Replace => {
                 let (text, what, by) = (length(0)?, length(1)?, length(2)?);
@@ -203,12 +203,8 @@ impl Grows {
             }
             Self::Rewrite => {
                 let (text, by) = (length(0)?, length(2)?);
-                let count = |i: usize, signs: &'static [char]| {
-                    of.get(i)
-                        .map_or(Ok(Vec::new()), |of| occurrences(of, signs))
-                };
-                let groups = Each(count(2, &['\\', '$'])?);
-                let everywhere = Each(count(3, &['g'])?);
+                let groups = each(2, |of| occurrences(of, &['\\', '$']))?;
+                let everywhere = each(3, |of| occurrences(of, &['g']))?;
                 let places = |i: usize| {
                     if everywhere.of(i) > 0.0 {
                         text.of(i) + 1.0
@@ -221,147 +217,6 @@ impl Grows {
             }
         })
     }
-}
-
-/// Bytes of what a value has besides itself: its place, and whether it is null.
-const OF_A_VALUE: f64 = 16.0;
-/// Characters of the longest number: 1e-308 is written out.
-const OF_A_NUMBER: f64 = 330.0;
-
-/// The values of each list, by where each ends: all that lists hold among them.
-fn ends(of: &ArrayRef) -> Option<(&ArrayRef, Vec<usize>)> {
-    match of.data_type() {
-        DataType::List(_) => {
-            let list = of.as_list::<i32>();
-            let ends = list.value_offsets().iter().map(|end| *end as usize);
-            Some((list.values(), ends.collect()))
-        }
-        DataType::LargeList(_) => {
-            let list = of.as_list::<i64>();
-            let ends = list.value_offsets().iter().map(|end| *end as usize);
-            Some((list.values(), ends.collect()))
-        }
-        DataType::FixedSizeList(_, width) => {
-            let (list, width) = (of.as_fixed_size_list(), *width as usize);
-            Some((list.values(), (0..=list.len()).map(|i| i * width).collect()))
-        }
-        _ => None,
-    }
-}
-
-/// Sums of what a list's values come to.
-fn sums(of_values: &[f64], ends: &[usize]) -> Vec<f64> {
-    let mut sums = vec![0.0];
-    for value in of_values {
-        sums.push(sums.last().copied().unwrap_or(0.0) + value);
-    }
-    let sum = |ends: &[usize]| sums[ends[1]] - sums[ends[0]];
-    ends.windows(2).map(sum).collect()
-}
-
-/// Bytes of each row.
-fn sizes(of: &ArrayRef) -> Result<Vec<f64>> {
-    if let Some((values, ends)) = ends(of) {
-        let lists = sums(&sizes(values)?, &ends);
-        return Ok(lists.into_iter().map(|bytes| OF_A_VALUE + bytes).collect());
-    }
-    Ok(match of.data_type() {
-        DataType::Struct(_) => {
-            let mut all = vec![OF_A_VALUE; of.len()];
-            for column in of.as_struct().columns() {
-                let column = sizes(column)?;
-                all.iter_mut()
-                    .zip(column)
-                    .for_each(|(all, own)| *all += own);
-            }
-            all
-        }
-        DataType::Dictionary(..) => {
-            let all = of.as_any_dictionary();
-            let values = sizes(all.values())?;
-            let own = |key: usize| values.get(key).copied().unwrap_or(OF_A_VALUE);
-            all.normalized_keys().into_iter().map(own).collect()
-        }
-        DataType::Map(..) => {
-            let map = of.as_map();
-            let entries: ArrayRef = Arc::new(map.entries().clone());
-            let ends: Vec<_> = map.offsets().iter().map(|end| *end as usize).collect();
-            let maps = sums(&sizes(&entries)?, &ends);
-            maps.into_iter().map(|bytes| OF_A_VALUE + bytes).collect()
-        }
-        of_texts if is_text(of_texts) => {
-            let lengths = lengths(of)?.into_iter();
-            lengths.map(|bytes| OF_A_VALUE + bytes).collect()
-        }
-        flat => vec![OF_A_VALUE + width(flat); of.len()],
-    })
-}
-
-/// Bytes of a value of a type whose values are all as large, be they null.
-fn width(of: &DataType) -> f64 {
-    match of {
-        DataType::FixedSizeBinary(bytes) => f64::from(*bytes),
-        DataType::FixedSizeList(item, values) => f64::from(*values) * width(item.data_type()),
-        DataType::Struct(fields) => fields.iter().map(|f| width(f.data_type())).sum(),
-        of => of.primitive_width().map_or(0.0, |bytes| bytes as f64),
-    }
-}
-
-fn is_text(of: &DataType) -> bool {
-    matches!(
-        of,
-        DataType::Utf8
-            | DataType::LargeUtf8
-            | DataType::Utf8View
-            | DataType::Binary
-            | DataType::LargeBinary
-            | DataType::BinaryView
-    )
-}
-
-/// Bytes of each text; of what is none, nothing.
-fn lengths(of: &ArrayRef) -> Result<Vec<f64>> {
-    if let DataType::Dictionary(_, values) = of.data_type()
-        && is_text(values)
-    {
-        return sizes(of);
-    }
-    if !is_text(of.data_type()) {
-        return Ok(vec![0.0; of.len()]);
-    }
-    let lengths = numbers(Some(&length(of)?))?;
-    Ok(lengths.iter().map(|n| n.unwrap_or(0.0)).collect())
-}
-
-/// How many values each row has that are no lists.
-fn values(of: &ArrayRef) -> Result<Vec<f64>> {
-    match ends(of) {
-        Some((inner, ends)) => Ok(sums(&values(inner)?, &ends)),
-        None => Ok(vec![1.0; of.len()]),
-    }
-}
-
-/// How often each text has one of these characters.
-fn occurrences(of: &ArrayRef, signs: &[char]) -> Result<Vec<f64>> {
-    let texts = cast(of, &DataType::LargeUtf8)?;
-    let count = |text: Option<&str>| text.map_or(0, |text| text.matches(signs).count()) as f64;
-    Ok(texts.as_string::<i64>().iter().map(count).collect())
-}
-
-/// As numbers in double precision; none where there is no such column.
-fn numbers(of: Option<&ArrayRef>) -> Result<Float64Array> {
-    let Some(of) = of else {
-        return Ok(Float64Array::from(Vec::<f64>::new()));
-    };
-    let whole = match of.data_type() {
-        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
-            &cast(of, &DataType::Int64)?
-        }
-        _ => of,
-    };
-    Ok(cast(whole, &DataType::Float64)?
-        .as_primitive::<Float64Type>()
-        .clone())
 }
 
 /// Bytes of ranges: of [to], [from, to] or [from, to, step]; without end where a step leads nowhere.
@@ -427,102 +282,9 @@ fn steps(of: &ArrayRef, through: &DataType) -> Result<Float64Array> {
     Ok(steps.collect())
 }
 
-/// Refuses more calls of these functions than can be held at once, before any of them is folded into a constant.
-#[derive(Debug)]
-pub(super) struct CallsFit;
-
-impl AnalyzerRule for CallsFit {
-    fn name(&self) -> &'static str {
-        "calls_fit"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let mut all = 0;
-        plan.apply_with_subqueries(|node| {
-            all += node.expressions().iter().map(calls).sum::<usize>();
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        if all > CALLS {
-            let names: Vec<&str> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
-            return Err(DataFusionError::ResourcesExhausted(format!(
-                "the query has {all} calls of {}, and may have {CALLS}",
-                names.join(", ")
-            )));
-        }
-        Ok(plan)
-    }
-}
-
-/// Refuses constants that would fill the memory where they are written for each row of a batch.
-#[derive(Debug)]
-pub(super) struct ConstantsFit {
-    /// Bytes of a batch of them.
-    pub(super) most: usize,
-}
-
-impl OptimizerRule for ConstantsFit {
-    fn name(&self) -> &'static str {
-        "constants_fit"
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        config: &dyn OptimizerConfig,
-    ) -> Result<Transformed<LogicalPlan>> {
-        let rows = config.options().execution.batch_size.get();
-        plan.apply_with_subqueries(|node| {
-            let one_row = |input: &&LogicalPlan| {
-                matches!(input, LogicalPlan::EmptyRelation(empty) if empty.produce_one_row)
-            };
-            let compares = matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
-            if compares || node.inputs().iter().all(one_row) {
-                return Ok(TreeNodeRecursion::Continue);
-            }
-            let bytes: usize = node.expressions().iter().map(constants).sum();
-            if bytes.saturating_mul(rows) > self.most {
-                return Err(DataFusionError::ResourcesExhausted(format!(
-                    "constants of {bytes} bytes would be written for each row"
-                )));
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(Transformed::no(plan))
-    }
-}
-
-/// How often an expression calls one of the functions.
-fn calls(of: &Expr) -> usize {
-    let mut calls = 0;
-    let done = of.apply(|expr| {
-        if let Expr::ScalarFunction(call) = expr {
-            calls += usize::from(FUNCTIONS.iter().any(|(name, _)| *name == call.func.name()));
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    // The closure gives no error.
-    done.map_or(0, |_| calls)
-}
-
-/// Bytes of the constants of an expression, but for those that a value is looked for among.
-fn constants(of: &Expr) -> usize {
-    let mut bytes = 0;
-    let done = of.apply(|expr| {
-        Ok(match expr {
-            Expr::InList(_) => TreeNodeRecursion::Jump,
-            Expr::Literal(value, _) => {
-                bytes += value.size().saturating_sub(size_of::<ScalarValue>());
-                TreeNodeRecursion::Continue
-            }
-            _ => TreeNodeRecursion::Continue,
-        })
-    });
-    // The closure gives no error.
-    done.map_or(0, |_| bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::fits::{CALLS, CallsFit, ConstantsFit};
     use super::*;
 
     /// What a query comes to in a session of 16 MiB, or 16 MiB a call.

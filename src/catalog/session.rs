@@ -15,8 +15,9 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use object_store::path::Path;
 
 use super::CatalogError;
-use super::bounded::{self, CallsFit, ConstantsFit};
+use super::bounded;
 use super::columns::Columns;
+use super::fits::{CallsFit, ConstantsFit};
 use super::read_only::ReadOnly;
 use super::superseded::Superseded;
 use super::yielding::YieldInJoins;

@@ -69,15 +69,15 @@ impl SelectJob {
         let (record, started) = (RunRecord::begin("select"), Instant::now());
         let passes = run.passes(&input).await?;
         let file = run.finish(input, passes).await?;
-        let (tag, parts) = (file.tag.clone(), file.parts.clone());
+        let tag = file.tag.clone();
         let place = format!("{}/selection.json", folder(&self.id));
         let visible = match workspace.create(&place, to_json(&file)).await? {
             Created::New | Created::Same => file,
             Created::Other => workspace.read_json(&place).await?,
         };
         run.sweep_leftovers(&visible).await?;
-        // Of the same rows: those of another version of understudy that were lost.
-        if (&visible.tag, &visible.parts) != (&tag, &parts) {
+        // Of the same tag are the same rows: those that another version of understudy had made, and were lost.
+        if visible.tag != tag {
             return Err(taken(
                 &self.id,
                 "input, by another process at the same time",

@@ -95,7 +95,7 @@ impl Reader {
         if announced > max_bytes {
             return Err(ReadError::too_large(announced, max_bytes));
         }
-        self.collect(got, size.unwrap_or(announced)).await
+        self.collect(got, announced).await
     }
 
     /// The object's size, asked for once.
