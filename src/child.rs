@@ -8,14 +8,17 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::error::INTERRUPTED;
 use crate::fence::Fence;
 
 /// Set for a child: its standard input ends with its parent.
@@ -54,7 +57,7 @@ pub enum ChildError {
         /// Its subcommand.
         command: String,
         /// By which signal.
-        status: std::process::ExitStatus,
+        status: ExitStatus,
     },
 }
 
@@ -130,11 +133,29 @@ pub async fn run(executable: &Path, args: &[OsString]) -> Result<(), ChildError>
             command: name,
             code: u8::try_from(code).unwrap_or(1),
         }),
+        // By Ctrl-C, or as a service is ended, before it listened to that: nothing of it is lost.
+        None if was_asked_to_end(status) => Err(ChildError::Failed {
+            command: name,
+            code: INTERRUPTED,
+        }),
         None => Err(ChildError::Killed {
             command: name,
             status,
         }),
     }
+}
+
+/// Whether a signal ended a process that asks for its end: Ctrl-C, or as a service is ended. One that kills is another matter: too much memory, most often.
+pub(crate) fn was_asked_to_end(status: ExitStatus) -> bool {
+    let asking = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let signal = status.signal();
+    asking
+        .iter()
+        .any(|kind| signal == Some(kind.as_raw_value()))
 }
 
 /// Runs `EXECUTABLE ARGS…` and gives what it printed, or what it said of its failure. Blocks; for questions that are answered at once.
@@ -297,7 +318,6 @@ pub async fn interrupted() -> std::io::Result<()> {
 
 /// Waits for Ctrl-C, or for what a service is ended with (SIGTERM); for ever where no signal can be heard.
 pub async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;
     };

@@ -1,6 +1,8 @@
 //! Datasets: a name, and the source that the workspace remembers for it.
 
+use object_store::path::Path;
 use serde::{Deserialize, Serialize};
+use url::{Position, Url};
 
 use crate::error::nearest;
 use crate::manifest::ManifestConfig;
@@ -135,11 +137,42 @@ pub async fn remember(
     }
 }
 
-/// A URL for people and files: local paths without percent-encoding, no slash at the end.
-fn spelled(url: &url::Url) -> String {
-    let text = match url.to_file_path() {
-        Ok(path) if url.scheme() == "file" => format!("file://{}", path.display()),
-        _ => url.to_string(),
+/// A URL for people and files, which [`parse_url`] takes for the same one: paths and a bucket's names without percent-encoding, no slash at the end.
+fn spelled(url: &Url) -> String {
+    let text = match url.scheme() {
+        "file" => url.to_file_path().map_or_else(
+            |()| url.to_string(),
+            |path| format!("file://{}", path.display()),
+        ),
+        "http" | "https" => url.to_string(),
+        _ => match Path::from_url_path(url.path()) {
+            Ok(path) => format!("{}/{path}", &url[..Position::BeforePath]),
+            Err(_) => url.to_string(),
+        },
     };
     text.strip_suffix('/').map_or(text.clone(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_means_what_was_typed() {
+        for (typed, remembered) in [
+            ("s3://b/My Photos/", "s3://b/My Photos"),
+            ("s3://b/My%20Photos", "s3://b/My%20Photos"),
+            ("gs://b/set#2/a?b/{c}", "gs://b/set#2/a?b/{c}"),
+            ("az://b/фото/ü", "az://b/фото/ü"),
+            ("s3://b/", "s3://b"),
+            ("s3://b", "s3://b"),
+            ("file:///a b/c%20d#1/", "file:///a b/c%20d#1"),
+            ("https://host/a%20b?c=d#e", "https://host/a%20b?c=d#e"),
+        ] {
+            let once = parse_url(typed).unwrap();
+            assert_eq!(spelled(&once), remembered);
+            let again = parse_url(remembered).unwrap();
+            assert_eq!(spelled(&again), remembered, "{typed}");
+        }
+    }
 }

@@ -462,7 +462,7 @@ fn source_code(error: &SourceError) -> u8 {
         SourceError::Store(e) => store_code(e),
         SourceError::Empty { .. } => 3,
         SourceError::NotAList { .. } => 2,
-        SourceError::List { .. } => 1,
+        SourceError::List { .. } | SourceError::Changed { .. } | SourceError::Gone { .. } => 1,
     }
 }
 

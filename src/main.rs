@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use understudy::Error;
 use understudy::child;
 use understudy::cli::Cli;
+use understudy::error::INTERRUPTED;
 use understudy::logging;
 use understudy::run::run;
 use understudy::telemetry::Telemetry;
@@ -37,9 +38,9 @@ fn main() -> ExitCode {
         telemetry.end();
     }
     let Some(result) = result else {
-        // A child whose parent is gone leaves its work where it is, as if it had been killed with it.
+        // A child whose parent is gone, or whose lease has ended, leaves its work where it is, as if it had been killed. Where its worker still has the job that goes on.
         runtime.shutdown_background();
-        return ExitCode::FAILURE;
+        return ExitCode::from(INTERRUPTED);
     };
     match result {
         Ok(result) => end(result),

@@ -127,10 +127,22 @@ impl Worker {
         self.child.wait().unwrap();
     }
 
-    /// Ctrl-C to the worker alone, as `kill` does it.
-    pub(crate) fn end(mut self) {
-        interrupt(&self.child);
+    /// To its children alone.
+    fn signal_children(&self, signal: &str) {
+        let parent = self.child.id().to_string();
+        let sent = Command::new("pkill").args([signal, "-P", &parent]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end after a signal.
+    fn ended(mut self) {
         assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Ctrl-C to the worker alone, as `kill` does it.
+    pub(crate) fn end(self) {
+        interrupt(&self.child);
+        self.ended();
     }
 
     /// Processes of its group that live.
@@ -172,7 +184,7 @@ pub(crate) fn show(place: &Place, id: &str) -> Value {
 fn a_worker_that_was_stopped_for_longer_than_its_lease_writes_nothing_when_it_wakes_up() {
     let photos = Photos::new(16);
     let id = photos.submit_label("d", "tiny");
-    let first = photos.worker("lease_s = 2.0\n");
+    let first = photos.worker("lease_s = 5.0\n");
     wait_until(|| photos.shards("d", "tiny@1").len() >= 2);
     first.signal("-STOP");
     let labelled = photos.shards("d", "tiny@1").len();
@@ -201,6 +213,52 @@ fn a_worker_that_was_stopped_for_longer_than_its_lease_writes_nothing_when_it_wa
     assert_eq!(differing(&before, &files(&workspace)), nothing);
     let entries = before.keys().filter(|name| name.starts_with("jobs/"));
     assert!(entries.count() > 3 && holder != Value::Null);
+}
+
+#[test]
+fn a_job_whose_command_is_ended_from_outside_goes_on_elsewhere() {
+    let photos = Photos::new(8);
+    let id = photos.submit_label("d", "tiny");
+    let shards = || photos.shards("d", "tiny@1").len();
+    let first = photos.worker("lease_s = 600.0\n");
+    wait_until(|| shards() >= 1);
+    // As a service's manager does it, to all of its processes at once; labelling does not listen to that.
+    first.signal("-TERM");
+    first.ended();
+    assert_eq!(photos.job(&id)["state"], "queued");
+    let before = shards();
+    assert!(before < 8, "it was done before it was ended");
+    let second = photos.worker("lease_s = 600.0\n");
+    wait_until(|| shards() > before);
+    // The command alone.
+    second.signal_children("-TERM");
+    wait_until(|| photos.job(&id)["state"] == "done");
+    assert_eq!(photos.job(&id)["attempts"], 3);
+    second.end();
+}
+
+#[test]
+fn a_job_that_cannot_be_read_holds_up_no_other() {
+    let photos = Photos::new(1);
+    let damaged = photos.submit_label("d", "tiny");
+    let newer = photos.submit_label("d", "tiny");
+    let id = photos.submit_label("d", "tiny");
+    let file = |id: &str| photos.place.path(&format!("w/jobs/{id}/job.json"));
+    std::fs::write(file(&damaged), "").unwrap();
+    let text = std::fs::read_to_string(file(&newer)).unwrap();
+    let text = text.replacen("\"kind\"", "\"of_a_newer_one\": 1, \"kind\"", 1);
+    std::fs::write(file(&newer), text).unwrap();
+    let worker = photos.worker("");
+    wait_until(|| photos.job(&id)["state"] == "done");
+    worker.end();
+    let output = photos.place.command(&["jobs", "list"]).output().unwrap();
+    let (listed, said) = (output.stdout, output.stderr);
+    let [listed, said] = [listed, said].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.success() && listed.contains(&id), "{listed}");
+    for id in [damaged, newer] {
+        assert!(!listed.contains(&id), "{listed}");
+        assert!(said.contains(&format!("passing over {id}")), "{said}");
+    }
 }
 
 #[test]
@@ -335,7 +393,7 @@ fn a_job_that_holds_more_memory_than_it_may_fails_and_says_so() {
 fn a_job_whose_workers_are_gone_again_and_again_is_given_up() {
     let photos = Photos::new(2);
     let id = photos.submit_label("d", "tiny");
-    let settings = "lease_s = 1.0\nlosses = 2\n";
+    let settings = "lease_s = 3.0\nlosses = 2\n";
     for begun in 1..=2 {
         let worker = photos.worker(settings);
         wait_until(|| photos.job(&id)["attempts"] == begun);
@@ -421,11 +479,11 @@ fn a_promotion_is_followed_once_whatever_becomes_of_the_worker() {
         "tiny",
     ];
     photos.ok(&[&select[..], &["--per-class", "5", "--threshold", "0.1"]].concat());
-    let mut worker = photos.worker("lease_s = 3.0\n");
+    let mut worker = photos.worker("lease_s = 6.0\n");
     place.ok(&["promote", "blind"]);
     let mut seen = BTreeMap::new();
-    // The last one must not lose its lease on a slow machine.
-    for (shards, lease) in [(2, "lease_s = 3.0\n"), (6, "lease_s = 10.0\n")] {
+    // None but the killed must lose its lease on a slow machine.
+    for (shards, lease) in [(2, "lease_s = 6.0\n"), (6, "lease_s = 10.0\n")] {
         wait_until(|| photos.shards("d", "blind@1").len() >= shards);
         worker.kill();
         seen.extend(photos.shards("d", "blind@1"));

@@ -996,3 +996,55 @@ fn nothing_is_remembered_of_a_run_that_could_not_begin() {
     assert!(!place.path("w/labels").exists() && !place.path("w/datasets").exists());
     place.label(&["--encoding", "float32"]);
 }
+
+#[test]
+fn members_of_a_tar_have_each_a_key_of_their_own_whatever_their_names() {
+    let place = Place::with_teacher();
+    let [red, green, blue] = [0, 1, 2].map(|n| jpeg(colour(n).0, n));
+    // A folder of which a size is told that nothing follows.
+    let mut folder = tar(&[("d", &[])]);
+    folder.truncate(512);
+    folder[156] = b'5';
+    folder[124..136].copy_from_slice(b"00000010000\0");
+    folder[148..156].copy_from_slice(b"        ");
+    let sum: u32 = folder.iter().map(|b| u32::from(*b)).sum();
+    folder[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let members = tar(&[("a.jpg", &red), ("a.jpg", &green), ("a.jpg#2", &blue)]);
+    place.put("x.tar", &[folder, members].concat());
+    let summary = place.label(&[]);
+    let counts = (&summary["labelled"], &summary["rejected"]);
+    assert_eq!(counts, (&2.into(), &1.into()));
+    let rows = place.sql(
+        "SELECT key, label FROM labels UNION ALL SELECT key, reason FROM rejects ORDER BY key",
+    );
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row["key"].as_str().unwrap().rsplit_once("tar#").unwrap().1,
+                row["label"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("a.jpg", "red"),
+            ("a.jpg#2", "duplicate-member"),
+            ("a.jpg#2#2", "blue")
+        ]
+    );
+    // What the listing found wrong stays so: there is nothing to do again.
+    let again = place.label(&["--retry-rejects"]);
+    assert_eq!(again["images"], 0);
+    assert!(place.labels().keys().all(|name| !name.contains("retry")));
+}
+
+#[test]
+fn a_source_whose_files_hold_no_row_is_told_to_have_no_images() {
+    let place = Place::with_teacher();
+    place.put("empty.parquet", &parquet_with_images(&[]));
+    let (code, text) = place.fails(&label_args(&place.images()));
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("has no images"), "{text}");
+}

@@ -371,6 +371,11 @@ fn a_noised_teachers_labels_lie_beside_the_clean_ones_and_are_chosen_by_name() {
              WHERE s.selection = '{name}' AND l.teacher = '{recorded}'"
         );
         assert_eq!(place.number(&same), 30, "{name}");
+        let page = place.path("report.html");
+        let out = page.display().to_string();
+        place.ok(&["report", "--selection", name, "--out", &out]);
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(page.contains(&format!("Teacher {recorded}<")), "{name}");
     }
 }
 

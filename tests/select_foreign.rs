@@ -25,7 +25,8 @@ import sys, hashlib, pyarrow as pa, pyarrow.parquet as pq
 n = int(sys.argv[2])
 t = {"key": [f"{i:04}" for i in range(n)], "class": [i % 3 for i in range(n)], "confidence": pa.array([0.5] * n, pa.float32())}
 exec(sys.argv[3])
-pq.write_table(pa.table(t), sys.argv[1])
+t = pa.table(t)
+pq.write_table(t if "required" not in globals() else t.cast(pa.schema([f.with_nullable(False) for f in t.schema])), sys.argv[1])
 "#,
             &[&file.display().to_string(), &n.to_string(), columns],
         );
@@ -293,4 +294,57 @@ fn rows_of_the_best_that_a_sample_left_out_are_listed_as_such() {
         python(&query, &[]).trim(),
         "[('beyond-k', 150), ('sampled-out', 75)]"
     );
+}
+
+#[test]
+fn files_that_differ_in_a_column_are_told_and_one_may_lack_what_others_have() {
+    let f = Foreign::new();
+    // As pandas writes confidences that happen to be whole numbers.
+    f.put("widths/a", 3, "t['confidence'] = pa.array([1] * n, pa.int64()); t['class'] = pa.array([0] * n, pa.int8())");
+    let labels = f.put(
+        "widths/b",
+        3,
+        "t['key'] = ['x', 'y', 'z']; t['confidence'] = pa.array([0.9] * n, pa.float64())",
+    );
+    let made = f.select(
+        "widths",
+        &labels,
+        &["--per-class", "9", "--balance", "none"],
+    );
+    assert_eq!(made["totals"]["rows"], 6, "{made}");
+    f.put("types/a", 3, "");
+    let labels = f.put("types/b", 3, "t['class'] = ['x', 'y', 'z']");
+    f.refused(
+        &labels,
+        &["types/b.parquet", "`class` of type Utf8", "Int64"],
+    );
+    f.put("soft/a", 3, "t['probs'] = [[0.5, 0.5]] * n");
+    let labels = f.put("soft/b", 3, "");
+    f.refused(
+        &labels,
+        &["soft/b.parquet", "have no `probs`", "soft/a.parquet"],
+    );
+    // The first file has no hashes, or none but nulls: those of the others count.
+    let nulls = "t['sha256'] = pa.nulls(n); t['unrelated'] = ['x'] * n";
+    let hashes = "t['key'] = [f'x{i}' for i in range(n)]; t['sha256'] = pa.array([hashlib.sha256(b'same').digest()] * n, pa.binary(32)); t['unrelated'] = list(range(n)); required = True";
+    for (folder, first) in [("without", ""), ("nulls", nulls)] {
+        f.put(&format!("{folder}/a"), 3, first);
+        let labels = f.put(&format!("{folder}/b"), 4, hashes);
+        let made = f.select(folder, &labels, &["--per-class", "9"]);
+        assert_eq!(made["left_out"]["duplicate"], 3, "{made}");
+    }
+}
+
+#[test]
+fn classes_are_filled_up_by_either_method_unless_that_is_not_wanted() {
+    let f = Foreign::new();
+    let labels = f.put("few/a", 3, "");
+    for method in ["exact", "histogram"] {
+        for (balance, copies) in [("none", 3), ("duplicate", 12)] {
+            let name = format!("{method}-{balance}");
+            let rules = ["--per-class", "4", "--method", method, "--balance", balance];
+            let made = f.select(&name, &labels, &rules);
+            assert_eq!(made["totals"]["copies"], copies, "{name}: {made}");
+        }
+    }
 }

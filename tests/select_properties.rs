@@ -13,6 +13,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
+use understudy::catalog::QUERY_MEMORY;
 use understudy::select::input::Labels;
 use understudy::select::job::SelectJob;
 use understudy::select::{Balance, SelectConfig, SelectError, seeded_hash};
@@ -266,6 +267,7 @@ fn selected(labels: &[Label], rules: &SelectConfig, layout: &Layout) -> Chosen {
             explain: false,
             queries: None,
             storage: StorageOptions::default(),
+            memory: QUERY_MEMORY,
         };
         match job.run(&workspace).await {
             Ok(_) => read(&folder.path().join("w/selections/s")),

@@ -171,7 +171,7 @@ fn a_clients_job_reads_nothing_that_the_server_does_not_allow() {
     std::fs::create_dir(&allowed).unwrap();
     std::fs::write(allowed.join("a.jpg"), jpeg([200, 20, 20], 1)).unwrap();
     let text = format!(
-        "[jobs]\nsources = [\"{}\"]\n[worker]\npoll_s = 0.2\n",
+        "[jobs]\nsources = [\"{}\"]\n[worker]\npoll_s = 0.2\n[label]\nteacher = \"tiny\"\n",
         allowed.display()
     );
     let server = start(&place, &text);
@@ -187,6 +187,13 @@ fn a_clients_job_reads_nothing_that_the_server_does_not_allow() {
     }
     let run = json!({"kind": "train", "name": "n", "student": "s", "config": {"data": {"url": "/etc"}, "train": {}}});
     submit(&server, "train", &run).problem(403);
+    // Nor does it become the teacher whose newest version labels the server's requests.
+    let train = json!({"kind": "train", "name": "tiny", "student": "s", "config": {"train": {}}});
+    let (detail, hint) = submit(&server, "become", &train).problem(403);
+    assert!(
+        detail.contains("`tiny`") && hint.contains("label.teacher"),
+        "{detail}: {hint}"
+    );
     let fine = submit(&server, "fine", &label("e", &allowed.display().to_string())).ok();
     assert_eq!(
         ended(&server, fine["id"].as_str().unwrap())["state"],
@@ -202,14 +209,15 @@ fn a_promotion_over_http_is_followed_by_labels_a_selection_and_a_churn_report() 
     place.ok(&["promote", "tiny"]);
     place.select_of_d("s", &["--per-class", "2"]);
     let mut server = start(&place, "[worker]\npoll_s = 0.2\n");
-    let promoted = server.post("/v1/promotions", &json!({"teacher": "other"}));
-    assert_eq!(promoted.status, 201);
     let done = || {
         server.get("/v1/jobs?state=done").ok()["items"]
             .as_array()
             .unwrap()
             .len()
     };
+    wait_until(|| done() == 1);
+    let promoted = server.post("/v1/promotions", &json!({"teacher": "other"}));
+    assert_eq!(promoted.status, 201);
     wait_until(|| done() == 2);
     assert_eq!(
         place.number("SELECT count(*) FROM labels WHERE teacher = 'other@1'"),

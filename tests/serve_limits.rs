@@ -143,9 +143,9 @@ fn connections_beyond_the_limit_wait_for_their_turn() {
         &place,
         "[limits]\nconnections = 2\nheader_timeout_s = 1.0\n",
     );
+    let started = Instant::now();
     let idle = [server.connect(), server.connect()];
     wait_until(|| server.log().contains("listening"));
-    let started = Instant::now();
     // Both places are taken until their header is overdue.
     server.get("/healthz").ok();
     assert!(
@@ -183,6 +183,8 @@ fn a_server_that_stops_finishes_what_is_under_way_and_takes_nothing_new() {
             "SELECT count(*) AS n FROM generate_series(1, 100000000) AS s(v) WHERE v % 3 = 1";
         let body = serde_json::json!({ "sql": query }).to_string();
         let stream = asking(&server, &body);
+        // This one, and the one that asks.
+        wait_until(|| server.metric("understudy_http_connections ") >= 2);
         std::thread::sleep(Duration::from_millis(300));
         server.signal(signal);
         wait_until(|| server.log().contains("stopping once"));
@@ -202,6 +204,7 @@ fn a_stop_waits_no_longer_than_it_may() {
         &place,
         "[limits]\nshutdown_s = 0.5\nbody_timeout_s = 60.0\n",
     );
+    server.get("/healthz").ok();
     let mut stream = server.connect();
     let head = server.head("POST", "/v1/label")
         + "Content-Type: image/jpeg\r\nContent-Length: 100\r\n\r\nx";

@@ -32,6 +32,19 @@ fn a_query_beyond_its_memory_is_told_so() {
     assert_eq!(code, 8, "{text}");
     let csv = place.ok(&["sql", "--memory", "1MiB", "--format", "csv", rows]);
     assert_eq!(csv.lines().count(), 300_001);
+    // A window over everything holds it; one that adds up as the rows come does not.
+    let window = |window: &str| {
+        format!("SELECT max(n) FROM (SELECT {window} AS n FROM generate_series(1, 1000000))")
+    };
+    let (code, text) = place.fails(&["sql", "--memory", "4MiB", &window("sum(value) OVER ()")]);
+    assert_eq!(code, 8, "{text}");
+    place.ok(&["sql", &window("sum(value) OVER ()")]);
+    for streams in [
+        "row_number() OVER ()",
+        "sum(value) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)",
+    ] {
+        place.ok(&["sql", "--memory", "4MiB", &window(streams)]);
+    }
     // What can spill does.
     let sort = "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY value % 1000, value) AS n FROM generate_series(1, 3000000))";
     let sorted = place.ok(&["sql", "--memory", "32MiB", "--format", "csv", sort]);
@@ -110,7 +123,7 @@ fn ctrl_c_ends_a_query_of_the_command_line() {
         .spawn()
         .unwrap();
     // It listens once it works.
-    wait_until(|| processor_ticks(&child) > 30);
+    wait_until(|| processor_ticks(&child) > 150);
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::student::turn;
+use crate::support::onnx::Model;
 use crate::support::{CLASSES, Place, colour, differing, files, interrupt, jpeg, wait_until};
 
 /// What is trained, and how; `more` goes into `[train]`.
@@ -150,7 +151,8 @@ fn killed_and_stopped_at_any_moment_it_ends_with_the_same_weights() {
             .command(&train_args("parts", &config))
             .spawn()
             .unwrap();
-        wait_until(|| commits() > before);
+        // Or it has come to its end meanwhile.
+        wait_until(|| commits() > before || child.try_wait().unwrap().is_some());
         std::thread::sleep(Duration::from_millis(pause));
         if round == 1 {
             interrupt(&child);
@@ -317,6 +319,36 @@ fn a_second_phase_has_the_classes_of_the_weights_that_it_begins_with() {
     let held_out = "SELECT held_out_top1 FROM trainings WHERE training = 'second'";
     let top1 = place.sql(held_out)[0]["held_out_top1"].as_f64().unwrap();
     assert!(top1 > 0.6, "{top1}");
+}
+
+#[test]
+fn a_training_goes_on_from_the_weights_that_a_name_meant_when_it_began() {
+    let _turn = turn();
+    let place = place();
+    let plain = pipeline(&place, "");
+    place.ok(&[&train_args("t", &plain)[..], &["--steps", "1"]].concat());
+    let config = pipeline(&place, "begin_from = \"t\"");
+    place.ok(&[&train_args("second", &config)[..], &["--steps", "1"]].concat());
+    // The same name means another version now.
+    let [onnx, toml] = place.write_model(&Model::default());
+    place.ok(&["teachers", "add", "t", "--model", &onnx, "--config", &toml]);
+    let again = [
+        &train_args("second", &config)[..],
+        &["--steps", "1", "--json"],
+    ]
+    .concat();
+    let done: serde_json::Value = serde_json::from_str(&place.ok(&again)).unwrap();
+    assert_eq!(done["teacher"], "second@1");
+    let spelled = pipeline(&place, "begin_from = \"t@1\"");
+    place.ok(&[&train_args("second", &spelled)[..], &["--steps", "1"]].concat());
+    let other = pipeline(&place, "begin_from = \"t@2\"");
+    let (code, text) =
+        place.fails(&[&train_args("second", &other)[..], &["--steps", "1"]].concat());
+    assert_eq!(code, 2, "{text}");
+    assert!(
+        text.contains("`begins_from` is \"t@2\", it was \"t@1\""),
+        "{text}"
+    );
 }
 
 #[test]

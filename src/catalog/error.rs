@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use datafusion::error::DataFusionError;
 
-use super::reference;
+use super::{read_only, reference};
 use crate::error::nearest;
 use crate::manifest::ManifestError;
 use crate::store::StoreError;
@@ -75,22 +75,22 @@ pub enum CatalogError {
 }
 
 impl CatalogError {
-    /// Sorts the error of a query that a user wrote: a limit is told apart from a mistake.
+    /// Sorts the error of a query that a user wrote: a limit, and a fault of the store, of a file or of this machine are told apart from a mistake.
     pub fn of_query(error: &DataFusionError) -> Self {
-        match error.find_root() {
-            DataFusionError::ResourcesExhausted(detail) => Self::Memory {
+        if let DataFusionError::ResourcesExhausted(detail) = error.find_root() {
+            return Self::Memory {
                 detail: detail.clone(),
-            },
-            _ => match unreadable(error) {
-                Some(object) => Self::Unreadable {
-                    detail: object.to_string(),
-                    hint: object.hint(),
-                },
-                None => Self::Query {
-                    detail: error.strip_backtrace(),
-                },
-            },
+            };
         }
+        if let Some(object) = unreadable(error) {
+            return Self::Unreadable {
+                detail: object.to_string(),
+                hint: object.hint(),
+            };
+        }
+        of_a_read(error).unwrap_or_else(|| Self::Query {
+            detail: error.strip_backtrace(),
+        })
     }
 
     /// What the user can do about it.
@@ -119,6 +119,33 @@ impl CatalogError {
             Self::Store(e) => e.hint(),
         }
     }
+}
+
+/// What went wrong with the reading of an object or of a temporary file; `None` where nothing did, or a query asked for what it may not read.
+fn of_a_read(error: &DataFusionError) -> Option<CatalogError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(this) = cause {
+        if let Some(error) = this.downcast_ref::<object_store::Error>() {
+            if read_only::is_refusal(error) {
+                return None;
+            }
+            let place = match error {
+                object_store::Error::NotFound { path, .. }
+                | object_store::Error::PermissionDenied { path, .. }
+                | object_store::Error::Unauthenticated { path, .. } => path,
+                _ => "what it needs",
+            };
+            return Some(StoreError::from_object_store("read", place, error).into());
+        }
+        if let Some(error) = this.downcast_ref::<std::io::Error>() {
+            return Some(CatalogError::Unreadable {
+                detail: format!("a file cannot be read or written: {error}"),
+                hint: Some("what does not fit into memory is written to the temporary directory, TMPDIR: has it space?".into()),
+            });
+        }
+        cause = this.source();
+    }
+    None
 }
 
 /// What a table says of an object of the workspace that it cannot read.

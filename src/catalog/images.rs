@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Expr, cast, col, lit, when};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::manifests::history;
+use super::session::fit_batches;
 use super::{CatalogError, parquet, whole};
 use crate::label::{LabelSettings, folder};
 use crate::manifest::{self, Generation};
@@ -24,7 +25,7 @@ use crate::workspace::Workspace;
 const SORT_MEMORY: usize = 128 * 1024 * 1024;
 /// What a sort keeps for merging what it spilled.
 const MERGE_MEMORY: usize = 8 * 1024 * 1024;
-/// Rows of a batch: with soft labels of 1,000 classes in half precision 2 MB.
+/// Rows of a batch, where soft labels do not make them fewer.
 const BATCH: usize = 1024;
 
 /// A context for sorts of wide rows, one thread each. What they spill is bounded by the disk alone: soft labels of 80 million images are
@@ -65,6 +66,10 @@ pub async fn selected(
     whole::check(workspace, &parts).await?;
     let config = parquet(workspace, &parts, Vec::new())?;
     let config = config.infer_schema(&context.state()).await?;
+    if let Some(schema) = &config.file_schema {
+        // Before there is a frame, which has settings of its own.
+        fit_batches(context, schema)?;
+    }
     let rows = context.read_table(Arc::new(ListingTable::try_new(config)?))?;
     let has = |name: &str| rows.schema().as_arrow().field_with_name(name).is_ok();
     let mut columns = vec![

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarUDF, SimpleScalarUDF, Volatility, cast, col, lit,
 };
 use datafusion::prelude::SessionContext;
+use object_store::ObjectMeta;
 
 use super::bins::class_bins;
 use super::churn::{self, Labelled, Labels};
@@ -25,7 +26,7 @@ use super::objects::{self, Folder, LabelsObjects, Which};
 use super::superseded::Finding;
 use super::{Cache, CatalogError, encoded_url, functions, union, view};
 use crate::label::{LabelSettings, folder, whose};
-use crate::manifest::{self, Generation};
+use crate::manifest::Generation;
 use crate::schema::{self, Encoding, topk_fields};
 use crate::workspace::Workspace;
 
@@ -235,24 +236,24 @@ impl Raw {
 }
 
 /// The labels of a dataset under a teacher's name (and its noise's: [`crate::label::whose::name`]), each key once, as they are stored: `probs` is of the
-/// type that was written.
+/// type that was written. What is labelled meanwhile does not count, but these objects alone, and what these generations say of them.
 ///
 /// # Errors
 /// [`CatalogError`].
 pub async fn labels_of(
     workspace: &Workspace,
     context: &SessionContext,
-    dataset: &str,
-    teacher: &str,
-    classes: usize,
+    (dataset, generations): (&str, &[Generation]),
+    (teacher, classes): (&str, usize),
+    objects: Vec<ObjectMeta>,
 ) -> Result<DataFrame, CatalogError> {
-    let generations = manifest::generations(workspace, dataset).await?;
     let found = Raw::find(workspace, dataset, teacher, classes, None).await?;
-    let Some(found) = found else {
+    let Some(mut found) = found else {
         let none = RecordBatch::new_empty(schema::labels(Encoding::Float32, classes));
         return Ok(context.read_batch(none)?);
     };
-    let of = Of::new(workspace, context, dataset, &generations, None)?;
+    found.folder = found.folder.of(objects)?;
+    let of = Of::new(workspace, context, dataset, generations, None)?;
     let rows = found.rows(&of, Which::All)?;
     Ok(rows.filter(col("reason").is_null())?)
 }

@@ -36,7 +36,7 @@ use super::superseded::Finding;
 use crate::label::commit::LabelsObject;
 use crate::workspace::WorkspaceError;
 
-/// For so long a listing counts: all tables of a query see the same objects, and a session that goes on sees what has come.
+/// For so long a listing counts, unless it was given: all tables of a query see the same objects, and a session that goes on sees what has come.
 const LISTED_FOR: Duration = Duration::from_secs(1);
 
 /// A folder of labels objects, listed once for all the tables of it in a query.
@@ -50,7 +50,8 @@ pub(super) struct Folder {
 
 #[derive(Debug)]
 struct Listing {
-    when: Instant,
+    /// None where it counts for good.
+    when: Option<Instant>,
     objects: Arc<[Listed]>,
 }
 
@@ -109,6 +110,32 @@ impl Folder {
         }
     }
 
+    /// A folder of which these objects count, whatever comes meanwhile.
+    pub(super) fn of(self, mut objects: Vec<ObjectMeta>) -> Result<Self> {
+        objects.sort_by(|a, b| a.location.cmp(&b.location));
+        let objects = self.whole(objects)?;
+        let listing = Listing {
+            when: None,
+            objects,
+        };
+        Ok(Self {
+            listing: Arc::new(Mutex::new(Some(listing))),
+            ..self
+        })
+    }
+
+    /// Objects, by name, none of which is empty.
+    fn whole(&self, objects: Vec<ObjectMeta>) -> Result<Arc<[Listed]>> {
+        let objects: Arc<[Listed]> = listed(objects).into();
+        if let Some(empty) = objects.iter().find(|object| object.meta.size == 0) {
+            // A scan would take it for no rows.
+            let mut url = self.url.as_str().to_owned();
+            url.push_str(&empty.name.to_string());
+            return Err(unreadable(WorkspaceError::Empty { url }));
+        }
+        Ok(objects)
+    }
+
     /// Where it is in the store.
     pub(super) fn prefix(&self) -> &Path {
         self.url.prefix()
@@ -135,7 +162,7 @@ impl Folder {
     pub(super) async fn listed(&self, store: &Arc<dyn ObjectStore>) -> Result<Arc<[Listed]>> {
         let mut last = self.listing.lock().await;
         if let Some(Listing { when, objects }) = &*last
-            && when.elapsed() < LISTED_FOR
+            && when.is_none_or(|when| when.elapsed() < LISTED_FOR)
         {
             return Ok(Arc::clone(objects));
         }
@@ -145,15 +172,9 @@ impl Folder {
         if let Some(columns) = &self.columns {
             columns.listed(self.url.prefix(), &objects);
         }
-        let objects: Arc<[Listed]> = listed(objects).into();
-        if let Some(empty) = objects.iter().find(|object| object.meta.size == 0) {
-            // A scan would take it for no rows.
-            let mut url = self.url.as_str().to_owned();
-            url.push_str(&empty.name.to_string());
-            return Err(unreadable(WorkspaceError::Empty { url }));
-        }
+        let objects = self.whole(objects)?;
         *last = Some(Listing {
-            when: Instant::now(),
+            when: Some(Instant::now()),
             objects: Arc::clone(&objects),
         });
         Ok(objects)

@@ -36,11 +36,21 @@ impl ReadOnly {
     }
 }
 
-fn refusal(path: &Path, why: &str) -> Error {
+/// Why a query may not do what it asked for: no store refused it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refusal(&'static str);
+
+fn refusal(path: &Path, why: &'static str) -> Error {
     Error::PermissionDenied {
         path: path.to_string(),
-        source: why.into(),
+        source: Box::new(Refusal(why)),
     }
+}
+
+/// Whether it was this wall that refused, rather than a store.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::PermissionDenied { source, .. } if source.is::<Refusal>())
 }
 
 fn no_write(path: &Path) -> Error {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::config::ConfigNonZeroUsize;
 use datafusion::execution::cache::cache_manager::{
     CacheManagerConfig, CachedFileMetadataEntry, FileMetadataCache,
 };
@@ -20,6 +22,7 @@ use super::columns::Columns;
 use super::fits::{CallsFit, ConstantsFit};
 use super::read_only::ReadOnly;
 use super::superseded::Superseded;
+use super::windows::CountWindows;
 use super::yielding::YieldInJoins;
 use crate::store;
 use crate::workspace::Workspace;
@@ -64,21 +67,30 @@ impl fmt::Debug for Cache {
 /// # Errors
 /// DataFusion's, where its temporary directory cannot be made.
 pub fn context(workspace: &Workspace, partitions: usize) -> Result<SessionContext, CatalogError> {
-    let runtime = runtime(QUERY_MEMORY, None)?;
+    with_memory(workspace, partitions, QUERY_MEMORY)
+}
+
+fn with_memory(
+    workspace: &Workspace,
+    partitions: usize,
+    memory: usize,
+) -> Result<SessionContext, CatalogError> {
+    let runtime = runtime(memory, None)?;
     let context = SessionContext::new_with_config_rt(config(partitions), runtime);
     context.register_object_store(&workspace.at.root, Arc::clone(&workspace.at.store));
     Ok(context)
 }
 
-/// A context for selections: rows keep the order of the files, and how they fall into partitions follows from the files alone.
+/// A context for selections, whose queries hold so many bytes at most: rows keep the order of the files, and how they fall into partitions follows from the files alone.
 ///
 /// # Errors
 /// DataFusion's, where its temporary directory cannot be made.
 pub fn selection_context(
     workspace: &Workspace,
     partitions: usize,
+    memory: usize,
 ) -> Result<SessionContext, CatalogError> {
-    let context = context(workspace, partitions)?;
+    let context = with_memory(workspace, partitions, memory)?;
     let state = context.state_ref();
     let mut state = state.write();
     let options = state.config_mut().options_mut();
@@ -100,13 +112,50 @@ pub fn read_lazily(context: &SessionContext, lazily: bool) {
     options.execution.parquet.reorder_filters = false;
 }
 
+/// What each sort of a join keeps for merging what it spilled: there are two a partition, which share the memory.
+const MERGED: usize = 1024 * 1024;
+
 /// Lets a context join by sorting both sides, which spill, instead of holding one of them in memory. Rows then come out by key, in partitions by its hash.
 pub fn join_by_sorting(context: &SessionContext) {
     let state = context.state_ref();
     let mut state = state.write();
     let options = state.config_mut().options_mut();
+    options.execution.sort_spill_reservation_bytes = MERGED;
     options.optimizer.repartition_joins = true;
     options.optimizer.prefer_hash_join = false;
+}
+
+/// Bytes of a batch of wide rows: 1 MiB.
+const WIDE_BATCH: usize = 1024 * 1024;
+/// Fewest rows of a batch, however wide.
+const FEWEST_ROWS: usize = 16;
+
+/// Lets a context's batches of such rows have no more than some [`WIDE_BATCH`]: a sort needs room for twice the first one, of its share of the memory, and cannot spill before.
+///
+/// # Errors
+/// None: a batch has rows.
+pub fn fit_batches(context: &SessionContext, rows: &Schema) -> Result<(), CatalogError> {
+    let bytes: usize = rows.fields().iter().map(|f| bytes_of(f.data_type())).sum();
+    let fits = (WIDE_BATCH / bytes.max(1)).max(FEWEST_ROWS);
+    let state = context.state_ref();
+    let mut state = state.write();
+    let size = &mut state.config_mut().options_mut().execution.batch_size;
+    *size = ConfigNonZeroUsize::try_new(fits.min(size.get()))?;
+    Ok(())
+}
+
+/// Bytes of a value, about; those of texts and lists, which have any length, by experience.
+fn bytes_of(value: &DataType) -> usize {
+    const OF_TEXT: usize = 64;
+    const OF_LIST: usize = 32;
+    match value {
+        DataType::FixedSizeList(item, n) => {
+            bytes_of(item.data_type()) * usize::try_from(*n).unwrap_or(0)
+        }
+        DataType::List(item) | DataType::LargeList(item) => bytes_of(item.data_type()) * OF_LIST,
+        DataType::Struct(members) => members.iter().map(|m| bytes_of(m.data_type())).sum(),
+        other => other.primitive_width().unwrap_or(OF_TEXT),
+    }
 }
 
 /// A context for queries of people: it knows no way to write a file or to open another one, and its one store is the workspace, read only.
@@ -132,6 +181,7 @@ pub(super) fn read_only(
         .with_analyzer_rule(Arc::new(CallsFit))
         .with_optimizer_rule(Arc::new(ConstantsFit { most: memory }))
         .with_physical_optimizer_rule(Arc::new(YieldInJoins))
+        .with_physical_optimizer_rule(Arc::new(CountWindows))
         .build();
     let context = SessionContext::new_with_state(state);
     bounded::register(&context, memory);
@@ -158,4 +208,66 @@ fn runtime(memory: usize, cache: Option<&Cache>) -> Result<Arc<RuntimeEnv>, Cata
         .with_memory_pool(pool)
         .with_cache_manager(caches)
         .build_arc()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Float16Array, RecordBatch, StringArray};
+    use arrow::datatypes::Field;
+    use datafusion::datasource::MemTable;
+
+    /// Soft labels of 1,000 classes, in several batches of the size that the context asks for.
+    fn soft_labels(context: &SessionContext) -> Vec<Vec<RecordBatch>> {
+        const CLASSES: i32 = 1000;
+        const ROWS: usize = 4096;
+        let item = Arc::new(Field::new("item", DataType::Float16, true));
+        let zeros = Float16Array::from(vec![half::f16::ZERO; ROWS * CLASSES as usize]);
+        let probs = arrow::array::FixedSizeListArray::new(item, CLASSES, Arc::new(zeros), None);
+        let probs: ArrayRef = Arc::new(probs);
+        let of = |partition: usize| {
+            let keys = (0..ROWS).map(|row| Some(format!("{partition}/{row}")));
+            let keys: ArrayRef = Arc::new(keys.collect::<StringArray>());
+            let columns = [("key", keys), ("probs", Arc::clone(&probs))];
+            let all = RecordBatch::try_from_iter(columns).unwrap();
+            let size = context.copied_config().batch_size();
+            let cut = (0..ROWS).step_by(size);
+            cut.map(|at| all.slice(at, size.min(ROWS - at))).collect()
+        };
+        (0..8).map(of).collect()
+    }
+
+    #[tokio::test]
+    async fn soft_labels_are_joined_by_sorting_within_the_memory_of_a_selection() {
+        let at = store::open("memory:///w", &store::StorageOptions::default()).unwrap();
+        let (workspace, _) = Workspace::init_at(at).await.unwrap();
+        let join = async |fitted: bool| {
+            let context = selection_context(&workspace, 8, QUERY_MEMORY).unwrap();
+            join_by_sorting(&context);
+            let rows = soft_labels(&context)[0][0].schema();
+            if fitted {
+                fit_batches(&context, &rows).unwrap();
+            }
+            for name in ["candidates", "targets"] {
+                let table = MemTable::try_new(Arc::clone(&rows), soft_labels(&context)).unwrap();
+                context.register_table(name, Arc::new(table)).unwrap();
+            }
+            let query =
+                "SELECT c.key, t.probs FROM candidates c LEFT JOIN targets t ON c.key = t.key";
+            let joined = context.sql(query).await.unwrap().collect().await?;
+            Ok::<_, datafusion::error::DataFusionError>(
+                joined.iter().map(RecordBatch::num_rows).sum::<usize>(),
+            )
+        };
+        // As wide rows would be without it: the first batch of a sort is larger than its share.
+        let error = join(false).await.unwrap_err();
+        assert!(
+            matches!(
+                error.find_root(),
+                datafusion::error::DataFusionError::ResourcesExhausted(_)
+            ),
+            "{error}"
+        );
+        assert_eq!(join(true).await.unwrap(), 8 * 4096);
+    }
 }

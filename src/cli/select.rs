@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use super::WorkspaceArgs;
+use super::sql::size;
 use crate::export::{Copies, ExportFormat, Order};
 use crate::label::whose::Whose;
 use crate::select::{Balance, Method, Targets};
@@ -82,6 +83,9 @@ pub struct SelectArgs {
     /// A folder with the .sql files of pipelines/select/, changed
     #[arg(long, value_name = "DIR")]
     pub queries: Option<PathBuf>,
+    /// Memory that a query may hold, such as 512MiB or 2GB; joins over millions of changed images need more
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
+    pub memory: usize,
     /// Print the plan of each query, and write nothing
     #[arg(long, conflicts_with = "json")]
     pub plans: bool,
@@ -110,6 +114,9 @@ pub struct ReportArgs {
     /// largest, the middle one, the smallest and that with the lowest cut-off]
     #[arg(long = "class", value_name = "NAME", conflicts_with = "training")]
     pub classes: Vec<String>,
+    /// Memory that a query may hold, such as 512MiB or 2GB; joins over millions of changed images need more
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size, conflicts_with = "training")]
+    pub memory: usize,
 }
 
 /// `export`

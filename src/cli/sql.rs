@@ -43,7 +43,7 @@ pub struct SqlArgs {
 }
 
 /// `256MiB`, `2GB`, `1000000`.
-fn size(text: &str) -> Result<usize, String> {
+pub(super) fn size(text: &str) -> Result<usize, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text[digits.len()..].to_ascii_lowercase();
     let unit: usize = match unit.as_str() {

@@ -35,7 +35,7 @@ pub use self::console::{Answer, console};
 use self::frame::navigation;
 pub use self::frame::{failed, login};
 pub use self::place::Place;
-use crate::catalog::{self, Cache};
+use crate::catalog::{self, Cache, QUERY_MEMORY};
 use crate::report::{ReportError, ReportJob, TrainingReport};
 use crate::store::StorageOptions;
 use crate::workspace::Workspace;
@@ -86,6 +86,7 @@ impl Dashboard {
                     selection: selection.clone(),
                     classes: Vec::new(),
                     storage: self.storage.clone(),
+                    memory: QUERY_MEMORY,
                 };
                 Ok(job.below(workspace, navigation()).await?.html)
             }

@@ -131,7 +131,13 @@ impl ExportJob {
             });
         }
         if self.format == ExportFormat::WebDataset {
-            out.create("_info.json", to_json(&file.timm_info())).await?;
+            let place = "_info.json";
+            let created = out.create(place, to_json(&file.timm_info())).await?;
+            if created == Created::Other {
+                return Err(ExportError::OtherShard {
+                    url: out.url(place),
+                });
+            }
         }
         if out.create("export.json", to_json(&file)).await? == Created::Other {
             // Another process was first.

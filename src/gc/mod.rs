@@ -100,9 +100,10 @@ impl GcJob {
         };
         let mut items = labels::find(&look, self.keep_promotions).await?;
         items.extend(leftovers::find(&look).await?);
+        // Looking takes a while, and so does removing, in which a command that was repeated may make its own of what a killed one left: that is looked at again, and goes first.
+        let may_be_adopted = |item: &Item| item.reason == Reason::Uncommitted;
+        items.sort_by_key(|item| !may_be_adopted(item));
         if !self.dry_run {
-            // Looking takes a while, in which a command that was repeated may have made its own of what a killed one left.
-            let may_be_adopted = |item: &Item| item.reason == Reason::Uncommitted;
             if items.iter().any(may_be_adopted) {
                 let left = leftovers::find(&look).await?;
                 items.retain(|item| !may_be_adopted(item) || left.contains(item));

@@ -136,19 +136,41 @@ pub(super) async fn find(workspace: &Workspace, id: &str) -> Result<Option<Job>,
 /// The store's.
 pub async fn list(workspace: &Workspace) -> Result<Vec<Job>, JobError> {
     let ids = workspace.folders(FOLDER).await?;
-    some(workspace, ids).await
+    Ok(some(workspace, ids).await?.jobs)
 }
 
-/// The jobs of these ids, in the order in which they were submitted.
-pub(super) async fn some(workspace: &Workspace, ids: Vec<String>) -> Result<Vec<Job>, JobError> {
-    let read = |id: String| async move { find(workspace, &id).await };
-    let found: Vec<Option<Job>> = side_by_side(ids, read).await?;
-    let mut jobs: Vec<Job> = found.into_iter().flatten().collect();
-    jobs.sort_by(|a, b| {
+/// Jobs that were looked for.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// In the order in which they were submitted.
+    pub(super) jobs: Vec<Job>,
+    /// The ids of those that this understudy cannot read: of a newer one, or damaged.
+    pub(super) damaged: Vec<String>,
+}
+
+/// The jobs of these ids. One that cannot be read is named in the log, and holds up no other.
+pub(super) async fn some(workspace: &Workspace, ids: Vec<String>) -> Result<Found, JobError> {
+    let read = |id: String| async move {
+        match find(workspace, &id).await {
+            Err(e @ (WorkspaceError::Damaged { .. } | WorkspaceError::Empty { .. })) => {
+                tracing::warn!("passing over {id}: {e}");
+                Ok(Err(id))
+            }
+            job => job.map(Ok),
+        }
+    };
+    let mut found = Found::default();
+    for one in side_by_side(ids, read).await? {
+        match one {
+            Ok(job) => found.jobs.extend(job),
+            Err(id) => found.damaged.push(id),
+        }
+    }
+    found.jobs.sort_by(|a, b| {
         let key = |job: &Job| (job.file.submitted.clone(), job.file.id.clone());
         key(a).cmp(&key(b))
     });
-    Ok(jobs)
+    Ok(found)
 }
 
 /// Cancels a job: at once where nobody works on it; otherwise whoever does ends it as soon as it sees that.

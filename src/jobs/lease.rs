@@ -78,13 +78,11 @@ impl Lease {
         let until = end(length);
         let before = job.last.as_ref();
         let number = job.number() + 1;
-        let since = before
-            .and_then(|e| e.progress.as_ref())
-            .map_or(0, |p| p.done);
+        let since = before.map_or(0, done);
         let lost = match before {
-            Some(e) if e.event == Event::Lease && since > e.since => 1,
-            Some(e) if e.event == Event::Lease => e.lost + 1,
-            _ => 0,
+            Some(e) if e.event == Event::Lease => lost(e),
+            Some(e) => e.lost,
+            None => 0,
         };
         let entry = Entry {
             number,
@@ -171,7 +169,8 @@ impl Lease {
     pub async fn end(&self, end: &End) -> Result<bool, JobError> {
         let mut entry = self.next(end.event());
         match end {
-            End::Released | End::Cancelled => {}
+            End::Released | End::Cancelled => entry.lost = 0,
+            End::Gone => entry.lost = lost(&entry),
             End::Done(result) => {
                 entry.result.clone_from(result);
                 if let Some(progress) = &mut entry.progress {
@@ -214,6 +213,8 @@ impl Lease {
 pub enum End {
     /// It is to go on elsewhere.
     Released,
+    /// Somebody else ended its command: it is to go on elsewhere, as if its holder were gone.
+    Gone,
     /// It is done, and came to that.
     Done(Option<serde_json::Value>),
     /// It failed.
@@ -225,11 +226,25 @@ pub enum End {
 impl End {
     fn event(&self) -> Event {
         match self {
-            Self::Released => Event::Released,
+            Self::Released | Self::Gone => Event::Released,
             Self::Done(_) => Event::Done,
             Self::Failed(_) => Event::Failed,
             Self::Cancelled => Event::Cancelled,
         }
+    }
+}
+
+/// How far a job was.
+fn done(entry: &Entry) -> u64 {
+    entry.progress.as_ref().map_or(0, |p| p.done)
+}
+
+/// How often in a row holders were gone without having got any further, where the one that wrote this is.
+fn lost(last: &Entry) -> u32 {
+    if done(last) > last.since {
+        1
+    } else {
+        last.lost + 1
     }
 }
 
@@ -352,7 +367,7 @@ mod tests {
         let w = workspace().await;
         let (job, _) = submit(&w, relabel("d", None)).await.unwrap();
         let id = job.file.id.clone();
-        let length = Duration::from_millis(300);
+        let length = Duration::from_secs(1);
         let mut watch = Watch::default();
         assert!(watch.is_free(&job));
         let mut lease = Lease::take(&w, job, length).await.unwrap().unwrap();
@@ -397,7 +412,12 @@ mod tests {
         let back = take().await;
         assert_eq!(back.lost(), 3);
         assert!(back.end(&End::Released).await.unwrap());
-        assert_eq!(take().await.lost(), 0);
+        let gone = take().await;
+        assert_eq!(gone.lost(), 0);
+        assert!(gone.end(&End::Gone).await.unwrap());
+        let queued = get(&w, &id).await.unwrap();
+        assert_eq!(queued.state(), State::Queued);
+        assert_eq!(take().await.lost(), 1);
     }
 
     #[tokio::test]

@@ -114,6 +114,20 @@ impl Work {
         }
     }
 
+    /// Whether it may add a version to a teacher of this name: a training becomes the teacher that is called as it is, a pipeline's are called after the pipeline.
+    pub(crate) fn may_become(&self, teacher: &str) -> bool {
+        match self {
+            Self::Train { name, .. } => name == teacher,
+            Self::Run { pipeline, .. } => {
+                let run = pipeline.get("run");
+                let name = run.and_then(|run| run.get("name")?.as_str());
+                let rest = name.and_then(|name| teacher.strip_prefix(name));
+                rest.is_some_and(|rest| rest.starts_with('-'))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a network is trained, which takes all of a machine.
     pub fn trains(&self) -> bool {
         matches!(self, Self::Train { .. } | Self::Run { .. })
@@ -362,7 +376,12 @@ mod tests {
     #[test]
     fn a_pipeline_file_is_a_job_and_brings_its_noise_along() {
         let text = std::fs::read_to_string("pipelines/fashion-mnist.toml").unwrap();
-        let job = serde_json::to_value(of(&text).unwrap().work).unwrap();
+        let work = of(&text).unwrap().work;
+        let job = serde_json::to_value(&work).unwrap();
+        // Its teachers are called after it.
+        let name = job["pipeline"]["run"]["name"].as_str().unwrap();
+        let [own, others] = ["-r1", "b-r1"].map(|rest| format!("{name}{rest}"));
+        assert!(work.may_become(&own) && !work.may_become(&others));
         let noise = Noise::read(Path::new("pipelines/noise/fashion-mnist.toml")).unwrap();
         let noise = serde_json::to_value(noise).unwrap();
         let rounds = job["pipeline"]["round"].as_array().unwrap();

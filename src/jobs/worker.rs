@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tracing::Instrument as _;
 
 use super::command::{Here, command};
@@ -25,6 +25,10 @@ use crate::workspace::Workspace;
 const RENEWALS: u32 = 4;
 /// How often is looked how much memory a job holds, where that is limited.
 const LOOK_AT_MEMORY: Duration = Duration::from_millis(500);
+/// How long a look that is under way may take when the worker is told to stop.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+/// How long after a job was ended from outside the worker hears of it itself, if it does.
+const HEAR_WITHIN: Duration = Duration::from_secs(1);
 /// Seconds between two tries to write down how a job ended, where the store fails.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -47,11 +51,11 @@ pub struct Worker {
 
 /// What a worker is doing and has seen.
 struct Doing {
-    running: JoinSet<String>,
-    /// The ids of what runs, and whether it trains.
-    ids: HashMap<String, bool>,
+    running: JoinSet<()>,
+    /// The jobs that run, each in its task, and whether they train.
+    ids: HashMap<task::Id, (String, bool)>,
     watch: Watch,
-    /// Jobs that are at their end: they are not read again.
+    /// Jobs that are at their end, or cannot be read: they are not read again.
     ended: HashSet<String>,
     schedules: Vec<Seen>,
     follower: promoted::Follower,
@@ -93,39 +97,58 @@ impl Worker {
         };
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
-            if let Err(e) = self.look(&mut doing).await {
-                tracing::warn!("cannot look for jobs: {e}");
+            {
+                let mut look = std::pin::pin!(self.look(&mut doing));
+                let looked = tokio::select! {
+                    looked = &mut look => looked,
+                    () = &mut shutdown => {
+                        // What runs is told at once, however long the store takes to answer. A job that is being taken is held then, or its lease ends by itself.
+                        stop.send_replace(true);
+                        let _ = tokio::time::timeout(LAST_LOOK, look).await;
+                        break;
+                    }
+                };
+                if let Err(e) = looked {
+                    tracing::warn!("cannot look for jobs: {e}");
+                }
             }
             tokio::select! {
                 () = &mut shutdown => break,
                 () = tokio::time::sleep(Duration::from_secs_f64(self.config.poll_s)) => {}
-                Some(ended) = doing.running.join_next() => doing.forget(ended.ok()),
+                Some(ended) = doing.running.join_next_with_id() => doing.forget(ended),
             }
         }
         stop.send_replace(true);
         while doing.running.join_next().await.is_some() {}
     }
 
-    /// One look at the workspace: what is due, who was promoted, which jobs are free.
+    /// One look at the workspace: what is due, who was promoted, which jobs are free. What goes wrong with one of these holds up none of the others.
     async fn look(&self, doing: &mut Doing) -> Result<(), JobError> {
         for (schedule, seen) in self.schedules.iter().zip(&mut doing.schedules) {
-            let submitted = schedule.submit(&self.workspace, Utc::now(), seen);
-            if let Some(id) = submitted.await? {
-                tracing::info!("schedule {}: submitted {id}", schedule.name);
+            let name = &schedule.name;
+            match schedule.submit(&self.workspace, Utc::now(), seen).await {
+                Ok(None) => {}
+                Ok(Some(id)) => tracing::info!("schedule {name}: submitted {id}"),
+                Err(e) => tracing::warn!("schedule {name}: cannot submit what is due: {e}"),
             }
         }
         if self.config.relabel {
             let newest_first = self.config.newest_first;
-            let submitted = doing.follower.look(&self.workspace, newest_first);
-            for id in submitted.await? {
-                tracing::info!("a promotion: submitted {id}");
+            match doing.follower.look(&self.workspace, newest_first).await {
+                Ok(submitted) => submitted
+                    .iter()
+                    .for_each(|id| tracing::info!("a promotion: submitted {id}")),
+                Err(e) => tracing::warn!("cannot submit what a promotion left stale: {e}"),
             }
         }
         let mut ids = self.workspace.folders(FOLDER).await?;
         ids.retain(|id| !doing.ended.contains(id));
-        let jobs = journal::some(&self.workspace, ids).await?;
-        let (ended, open): (Vec<Job>, Vec<Job>) =
-            jobs.into_iter().partition(|job| job.state().is_final());
+        let found = journal::some(&self.workspace, ids).await?;
+        doing.ended.extend(found.damaged);
+        let (ended, open): (Vec<Job>, Vec<Job>) = found
+            .jobs
+            .into_iter()
+            .partition(|job| job.state().is_final());
         doing.ended.extend(ended.into_iter().map(|job| job.file.id));
         doing.watch.keep(&open);
         for job in open {
@@ -139,9 +162,9 @@ impl Worker {
     }
 
     fn has_room(&self, doing: &Doing, job: &Job) -> bool {
-        let training = doing.ids.values().filter(|trains| **trains).count();
+        let training = doing.ids.values().filter(|(_, trains)| *trains).count();
         doing.ids.len() < self.config.jobs
-            && !doing.ids.contains_key(&job.file.id)
+            && doing.ids.values().all(|(id, _)| *id != job.file.id)
             && (!job.file.work.trains() || training < self.config.training)
     }
 
@@ -152,7 +175,6 @@ impl Worker {
             return Ok(());
         };
         let id = lease.job.file.id.clone();
-        doing.ids.insert(id.clone(), trains);
         let (worker, shutdown) = (self.clone(), doing.shutdown.clone());
         let span = tracing::info_span!(
             "job",
@@ -160,11 +182,9 @@ impl Worker {
             "job.id" = id,
             "job.outcome" = tracing::field::Empty,
         );
-        let work = async move {
-            worker.work(lease, shutdown).await;
-            id
-        };
-        doing.running.spawn(work.instrument(span));
+        let work = async move { worker.work(lease, shutdown).await };
+        let task = doing.running.spawn(work.instrument(span));
+        doing.ids.insert(task.id(), (id, trains));
         Ok(())
     }
 
@@ -178,6 +198,7 @@ impl Worker {
         };
         let words = match &end {
             End::Released => "handed back".to_owned(),
+            End::Gone => "ended from outside, handed back".to_owned(),
             End::Done(_) => "done".into(),
             End::Cancelled => "cancelled".into(),
             End::Failed(failure) => format!("failed: {}", failure.message),
@@ -255,8 +276,16 @@ impl Worker {
                     return None;
                 }
                 status = running.ended() => {
-                    let ended = running.close(status.ok()?).await;
-                    return Some(came_to(ended));
+                    let status = status.ok()?;
+                    // In good order before its end, or by a signal: it goes on from there.
+                    let is_interrupted = status.code() == Some(i32::from(INTERRUPTED));
+                    if is_interrupted || child::was_asked_to_end(status) {
+                        // A service's manager, or a terminal, tells all of its processes at once: this one is about to hear it as well.
+                        let hears = tokio::time::timeout(HEAR_WITHIN, &mut given_up);
+                        let told = stopping || hears.await.is_ok();
+                        return Some(if told { End::Released } else { End::Gone });
+                    }
+                    return Some(came_to(running.close(status).await));
                 }
                 _ = renew.tick() => match renewed(lease, &running).await {
                     Ok(Kept::Yes) => {}
@@ -323,17 +352,14 @@ fn too_much(held: u64, most: u64) -> End {
 fn came_to(ended: Ended) -> End {
     match ended.status.code() {
         Some(0) => End::Done(ended.result),
-        // In good order before its end, because this worker or a terminal said so: it goes on from there.
-        Some(code) if code == i32::from(INTERRUPTED) => End::Released,
         _ => End::Failed(ended.failure),
     }
 }
 
 impl Doing {
-    fn forget(&mut self, ended: Option<String>) {
-        // A task that panicked took its job's id with it: its lease ends by itself.
-        if let Some(id) = ended {
-            self.ids.remove(&id);
-        }
+    /// Of a task that panicked as well: its job's lease ends by itself.
+    fn forget(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
+        let task = ended.map_or_else(|e| e.id(), |(task, ())| task);
+        self.ids.remove(&task);
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! A read is repeated with doubling pauses after a 5xx, a time-out or a truncated body; what still fails is a reject with the number
 //! of attempts. Credentials that are wrong or have run out stop the run, and so do many refusals in a row: every other image would fail
-//! the same way. One refused image among others is a reject. An image is given up only while the store gives others: an outage is no property
+//! the same way, which another object tells then. One refused image among others is a reject. An image is given up only while the store gives others: an outage is no property
 //! of the images, and stops the run.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
@@ -41,8 +41,9 @@ pub struct Fetcher {
     batch: usize,
     budget: Arc<Semaphore>,
     refused: AtomicU64,
-    /// Images that were given.
+    /// Images that were given, and the object of the last one.
     given: AtomicU64,
+    last_given: Mutex<Option<String>>,
     timings: Arc<Timings>,
     /// Reads that were repeated.
     pub repeated: AtomicU64,
@@ -77,6 +78,7 @@ impl Fetcher {
             budget: Arc::new(Semaphore::new((IN_FLIGHT_BYTES / UNIT) as usize)),
             refused: AtomicU64::new(0),
             given: AtomicU64::new(0),
+            last_given: Mutex::new(None),
             timings,
             repeated: AtomicU64::new(0),
         }
@@ -213,15 +215,16 @@ impl Fetcher {
                 Ok(answers) => answers,
                 Err(e) => vec![Err(e); open.len()],
             };
-            let mut lost = Vec::new();
+            let (mut lost, mut given) = (Vec::new(), None);
             for (i, answer) in open.into_iter().zip(answers) {
                 match answer {
                     Ok(bytes) => {
                         self.refused.store(0, Ordering::Relaxed);
                         self.given.fetch_add(1, Ordering::Relaxed);
+                        given = Some(i);
                         done[i] = Some((attempt, Ok(bytes)));
                     }
-                    Err(e) if self.is_refusal_of_all(&e) => {
+                    Err(e) if self.is_refusal_of_all(&images[i], &e).await => {
                         return Err(LabelError::Credentials {
                             key: images[i].key.clone(),
                             detail: e.detail,
@@ -239,6 +242,10 @@ impl Fetcher {
                     }
                     Err(e) => done[i] = Some((attempt, Err(reject(e)))),
                 }
+            }
+            if let Some(i) = given {
+                let object: &String = &images[i].object;
+                self.last_given().replace(object.clone());
             }
             if done.iter().all(Option::is_some) {
                 break;
@@ -294,14 +301,31 @@ impl Fetcher {
         })
     }
 
-    fn is_refusal_of_all(&self, error: &ReadError) -> bool {
+    /// Whether every other image would be refused as this one was. Many refusals in a row may be of neighbours: archived together, or under a prefix of their own. So another
+    /// object is asked for then, the one that was given last or, where none was, the first ones of the listing.
+    async fn is_refusal_of_all(&self, image: &ImageRef, error: &ReadError) -> bool {
         match error.kind {
             ReadErrorKind::Credentials => true,
             ReadErrorKind::Forbidden if !self.source.is_list() => {
-                self.refused.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSALS
+                if self.refused.fetch_add(1, Ordering::Relaxed) + 1 < REFUSALS {
+                    return false;
+                }
+                let last = self.last_given().clone();
+                let of_all = self.source.refuses_all(&image.object, last.as_deref());
+                let of_all = of_all.await;
+                if !of_all {
+                    self.refused.store(0, Ordering::Relaxed);
+                }
+                of_all
             }
             _ => false,
         }
+    }
+
+    fn last_given(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_given
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -152,7 +152,6 @@ impl Workers {
                     input: Vec::new(),
                     output: Vec::new(),
                     timings: Arc::clone(timings),
-                    ran: false,
                 };
                 let receiver = Arc::clone(&receiver);
                 std::thread::spawn(move || {
@@ -193,7 +192,7 @@ impl Workers {
     /// Labels a batch, in order; waits where all threads are busy and the channel is full.
     ///
     /// # Errors
-    /// [`RuntimeError::Run`] where a worker's model has not run even once.
+    /// [`RuntimeError::Run`] where a worker's model runs no image at all.
     pub async fn label(&self, images: Vec<Fetched>) -> Result<Vec<Outcome>, RuntimeError> {
         let (reply, answer) = oneshot::channel();
         let gone = || RuntimeError::Run {
@@ -224,8 +223,6 @@ struct Worker {
     input: Vec<f32>,
     output: Vec<f32>,
     timings: Arc<Timings>,
-    /// Whether the model has run: what fails after that is the image's fault.
-    ran: bool,
 }
 
 /// What decoding leaves of an image besides its slot in the batch.
@@ -342,15 +339,13 @@ impl Worker {
         seen: &[(u16, Result<Seen, Reject>)],
     ) -> Result<Vec<Option<String>>, RuntimeError> {
         let error = match self.classifier.classify(&self.input, &mut self.output) {
-            Ok(()) => {
-                self.ran = true;
-                return Ok(vec![None; n]);
-            }
+            Ok(()) => return Ok(vec![None; n]),
             Err(error) => error,
         };
         let classes = self.classifier.classes();
         let mut all = vec![0.0; n * classes];
         let mut one = Vec::new();
+        let mut runs = false;
         let mut failures = vec![None; n];
         for (slot, (_, seen)) in seen.iter().enumerate() {
             if !matches!(seen, Ok(s) if s.decoded.is_ok()) {
@@ -360,13 +355,19 @@ impl Worker {
             match self.classifier.classify(image, &mut one) {
                 Ok(()) => {
                     all[slot * classes..(slot + 1) * classes].copy_from_slice(&one);
-                    self.ran = true;
+                    runs = true;
                 }
                 Err(e) => failures[slot] = Some(e.to_string()),
             }
         }
         self.output = all;
-        if self.ran { Ok(failures) } else { Err(error) }
+        // An image is given up only while the model runs at all: a device that is lost is no property of the images.
+        let zeros = || vec![0.0; self.image_len];
+        if runs || self.classifier.classify(&zeros(), &mut one).is_ok() {
+            Ok(failures)
+        } else {
+            Err(error)
+        }
     }
 }
 
@@ -375,5 +376,70 @@ fn infer_reject(reason: &str, detail: String) -> Reject {
         stage: "infer",
         reason: reason.to_owned(),
         detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model of two classes that runs for so many batches, and then refuses images that are brighter than others, or whatever it is given.
+    struct Failing {
+        batches: usize,
+        wholly: bool,
+    }
+
+    impl Classifier for Failing {
+        fn classes(&self) -> usize {
+            2
+        }
+
+        fn classify(&mut self, images: &[f32], out: &mut Vec<f32>) -> Result<(), RuntimeError> {
+            let is_refused = self.wholly || images.iter().any(|v| *v > 0.5);
+            if self.batches == 0 && is_refused {
+                let detail = "the device is lost".into();
+                return Err(RuntimeError::Run { detail });
+            }
+            self.batches = self.batches.saturating_sub(1);
+            *out = [1.0, 0.0].repeat(images.len() / (3 * 8 * 8));
+            Ok(())
+        }
+    }
+
+    fn image(brightness: u8) -> Fetched {
+        let pixels = image::RgbImage::from_pixel(8, 8, image::Rgb([brightness; 3]));
+        let mut png = std::io::Cursor::new(Vec::new());
+        pixels.write_to(&mut png, image::ImageFormat::Png).unwrap();
+        Fetched {
+            key: "k".into(),
+            bytes: Ok(png.into_inner().into()),
+            attempts: 1,
+            permit: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_is_given_up_only_while_the_model_runs_others() {
+        let config = "[input]\nsize = [8, 8]\n[preprocess]\nmean = [0.0, 0.0, 0.0]\nstd = [1.0, 1.0, 1.0]\n[output]\nkind = \"logits\"\n[classes]\nnames = [\"a\", \"b\"]\n";
+        let config: TeacherConfig = toml::from_str(config).unwrap();
+        for (wholly, is_lost) in [(false, false), (true, true)] {
+            let failing = Failing { batches: 1, wholly };
+            let timings = Arc::new(Timings::default());
+            let decoding = DecodeConfig::default();
+            let classifiers: Vec<Box<dyn Classifier>> = vec![Box::new(failing)];
+            let workers = Workers::start(classifiers, &config, &decoding, None, &timings);
+            let labelled = workers.label(vec![image(250), image(0)]).await.unwrap();
+            assert!(labelled.iter().all(|outcome| outcome.label.is_ok()));
+            // A batch of its own: whether it is the image's fault or the model's shows by an image of zeros.
+            let next = workers.label(vec![image(250)]).await;
+            match next {
+                Ok(outcomes) => {
+                    assert!(!is_lost);
+                    let reject = outcomes[0].label.as_ref().unwrap_err();
+                    assert_eq!(reject.reason, "inference-failed");
+                }
+                Err(e) => assert!(is_lost && e.to_string().contains("the device is lost")),
+            }
+        }
     }
 }

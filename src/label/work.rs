@@ -283,7 +283,12 @@ impl Search<'_> {
             .table("rejects")
             .await
             .map_err(engine)?
-            .filter(this.clone().and(col("teacher").eq(lit(self.teacher))))
+            .filter(
+                this.clone()
+                    .and(col("teacher").eq(lit(self.teacher)))
+                    // What the listing found wrong stays so until another listing.
+                    .and(col("stage").not_eq(lit("list"))),
+            )
             .and_then(|frame| {
                 frame.select(vec![
                     col("key").alias("rejected_key"),

@@ -11,7 +11,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{UInt32Type, UInt64Type};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::col;
-use futures::TryStreamExt;
+use futures::{StreamExt as _, TryStreamExt, stream};
 use tempfile::NamedTempFile;
 
 use super::rows::{Status, Writer};
@@ -149,7 +149,23 @@ impl Next {
     ) -> Result<(), ManifestError> {
         let mut left = before.keys;
         let mut entries = source.entries(object);
-        while let Some(entry) = entries.try_next().await? {
+        let mut next = 0;
+        loop {
+            let entry = match entries.try_next().await {
+                Ok(Some(entry)) => entry,
+                // The next listing has not got it.
+                Ok(None) | Err(SourceError::Gone { .. }) => break,
+                // The next listing has it in its new state, and indexes it again.
+                Err(SourceError::Changed { .. }) => {
+                    let detail = "it changed while it was listed: run `understudy label` again";
+                    let mut row = Entry::new(source.key(&object.path), next);
+                    row.problem = Some(("changed".to_owned(), detail.to_owned()));
+                    entries = stream::empty().boxed();
+                    row
+                }
+                Err(e) => return Err(e.into()),
+            };
+            next = entry.position + 1;
             let status = if left.remove(&entry.key).is_some() {
                 self.generation.changed += 1;
                 Status::Changed

@@ -200,6 +200,11 @@ pub async fn refresh(
         let Some(merged) =
             merge::merge(workspace, dataset, source, config, &earlier, on_progress).await?
         else {
+            // Of objects that hold none, as Parquet files without a row.
+            if earlier.is_empty() {
+                let url = source.url().to_owned();
+                return Err(SourceError::Empty { url }.into());
+            }
             return Ok(Refresh::Unchanged);
         };
         let folder = folder(dataset);

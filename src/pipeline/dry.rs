@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::job::{listed, missing};
 use super::{Made, Part, Pipeline, RunJob, Stage, What, control};
 use crate::error::Error;
-use crate::select::Balance;
+use crate::select::{Balance, Method};
 use crate::student::config::StudentConfig;
 use crate::student::graph::Form;
 use crate::train::TrainConfig;
@@ -124,9 +124,13 @@ fn amount(
         What::Select => {
             let select = pipeline.select(part);
             let classes = pipeline.round.first().map(|r| r.student.classes);
-            let balanced = select.interval.is_none() && select.balance == Balance::Duplicate;
-            let all = |classes| select.per_class as f64 * classes as f64 * select.fraction;
-            let all = classes.filter(|_| balanced).map(|c| all(c).ceil() as u64);
+            // Exactly so many of a class that has any; the published code's method only comes near.
+            let balanced = select.interval.is_none()
+                && select.balance == Balance::Duplicate
+                && select.method == Method::Exact;
+            let of_class = (select.per_class as f64 * select.fraction).round() as u64;
+            let all = classes.filter(|_| balanced);
+            let all = all.map(|classes| classes as u64 * of_class);
             Amount {
                 rows: select.per_interval.or(all),
                 ..none

@@ -10,6 +10,7 @@ use super::job::listed;
 use super::record::Made;
 use super::task::Task;
 use super::{PipelineError, RunJob};
+use crate::catalog::QUERY_MEMORY;
 use crate::child::{self, ChildError};
 use crate::config::Config;
 use crate::error::{Error, INTERRUPTED};
@@ -78,6 +79,7 @@ impl RunJob {
                     explain: false,
                     queries: None,
                     storage: self.storage.clone(),
+                    memory: QUERY_MEMORY,
                 };
                 let (file, _) =
                     stoppable(async { Ok(Box::pin(job.run(workspace)).await?) }).await?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::follow::{before, followers, labelled_by};
 use super::{Churn, Refreshed, RelabelError, Stale, churn, refresh, stale};
+use crate::child;
 use crate::config::Config;
 use crate::dataset;
 use crate::error::Error;
@@ -187,12 +188,22 @@ impl RelabelJob {
             // What moved, and what its selections are, is for the newer one's job to say.
             return Ok(done);
         }
-        let there = churn::find(workspace, dataset, current.number).await?;
-        done.churn = Some(match there {
-            Some(there) => there,
-            None => churn::commit(workspace, dataset, before, current).await?,
-        });
-        done.selections = refresh::refresh(workspace, dataset, current, &self.storage).await?;
+        let rest = async {
+            let there = churn::find(workspace, dataset, current.number).await?;
+            let churn = match there {
+                Some(there) => there,
+                None => churn::commit(workspace, dataset, before, current).await?,
+            };
+            let made = refresh::refresh(workspace, dataset, current, &self.storage).await?;
+            Ok::<_, Error>((churn, made))
+        };
+        let (churn, made) = tokio::select! {
+            rest = rest => rest?,
+            // What is committed is found again by the same command.
+            _ = child::interrupted() => return Err(Error::Interrupted),
+        };
+        done.churn = Some(churn);
+        done.selections = made;
         Ok(done)
     }
 }

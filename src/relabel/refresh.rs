@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::follow::is_pinned;
+use crate::catalog::QUERY_MEMORY;
 use crate::error::Error;
 use crate::label::whose::Whose;
 use crate::promotion::{self, Promotion};
@@ -132,6 +133,7 @@ async fn anew(
             explain: false,
             queries: None,
             storage: storage.clone(),
+            memory: QUERY_MEMORY,
         };
         let made = match job.run(workspace).await {
             Ok((made, _)) => made,

@@ -65,6 +65,8 @@ pub(super) struct Figures {
 /// A teacher of the labels.
 #[derive(Debug)]
 pub(super) struct TeacherFacts {
+    /// NAME@VERSION, or NAME@VERSION+NOISE: under which its labels lie.
+    pub(super) name: String,
     pub(super) record: TeacherRecord,
     /// How its labels of the dataset were made.
     pub(super) settings: Option<LabelSettings>,
@@ -128,13 +130,13 @@ impl Figures {
             (&file.input.dataset, teachers.first(), teachers.last())
         {
             let text = |text: &str| ScalarValue::from(text);
-            let (first, last) = (first.record.to_string(), last.record.to_string());
-            let of_labels = [("dataset", text(dataset)), ("teacher", text(&first))];
+            let (first, last) = (&first.name, &last.name);
+            let of_labels = [("dataset", text(dataset)), ("teacher", text(first))];
             labels = Some(bins(context, CONFIDENCE, &of_labels).await?);
             let of_rejects = [
                 ("dataset", text(dataset)),
-                ("teacher", text(&first)),
-                ("filter", text(&last)),
+                ("teacher", text(first)),
+                ("filter", text(last)),
             ];
             rejects = Some(rows(context, REJECTS, &of_rejects).await?);
         }
@@ -185,6 +187,7 @@ async fn teachers(
         .flatten()
     {
         teachers.push(TeacherFacts {
+            name: name.clone(),
             record: whose::teacher_of(workspace, name).await?.record,
             settings: LabelSettings::find(workspace, dataset, name).await?,
         });

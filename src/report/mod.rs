@@ -143,6 +143,8 @@ pub struct ReportJob {
     pub classes: Vec<String>,
     /// For the stores of the images.
     pub storage: StorageOptions,
+    /// Bytes that a query may hold.
+    pub memory: usize,
 }
 
 /// A finished page.
@@ -173,7 +175,7 @@ impl ReportJob {
     ) -> Result<Page, ReportError> {
         let file = SelectionFile::read(workspace, &self.selection).await?;
         let picked = strips::pick(&file, &self.classes)?;
-        let context = catalog::open(workspace, catalog::QUERY_MEMORY).await?;
+        let context = catalog::open(workspace, self.memory).await?;
         // Of rejects and of single keys only the rows that a filter leaves are read whole.
         catalog::read_lazily(&context, true);
         let figures = Figures::collect(workspace, &context, file, picked).await?;

@@ -75,6 +75,7 @@ pub fn select_job(args: &SelectArgs) -> Result<SelectJob, ConfigError> {
         explain: args.explain,
         queries: args.queries.clone(),
         storage: options(&args.at.storage),
+        memory: args.memory,
     })
 }
 
@@ -126,6 +127,7 @@ pub(super) async fn report(args: ReportArgs) -> Result<(), Error> {
             selection: args.selection.unwrap_or_default(),
             classes: args.classes,
             storage: storage.clone(),
+            memory: args.memory,
         };
         let page = job.run(&workspace).await?;
         let lost = match page.unreadable {

@@ -195,16 +195,39 @@ pub(super) fn unsigned_bits() -> ScalarUDF {
     })
 }
 
+/// Keys that are named as examples.
+const EXAMPLES: usize = 10;
+
 /// Keys that were chosen and have no soft label.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Missing(Arc<Mutex<BTreeSet<String>>>);
+pub(super) struct Missing(Arc<Mutex<Keys>>);
+
+/// How many keys there are, each once, and the first of them in order.
+#[derive(Debug, Default)]
+struct Keys {
+    count: u64,
+    first: BTreeSet<String>,
+}
 
 impl Missing {
     /// How many, and the first of them.
-    pub(super) fn found(&self, examples: usize) -> (u64, Vec<String>) {
+    pub(super) fn found(&self) -> (u64, Vec<String>) {
         let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = keys.iter().take(examples).cloned().collect();
-        (keys.len() as u64, first)
+        (keys.count, keys.first.iter().cloned().collect())
+    }
+}
+
+impl Keys {
+    fn note(&mut self, key: &str) {
+        self.count += 1;
+        let is_among = self.first.len() < EXAMPLES
+            || self.first.last().is_some_and(|last| key < last.as_str());
+        if is_among {
+            self.first.insert(key.to_owned());
+            if self.first.len() > EXAMPLES {
+                self.first.pop_last();
+            }
+        }
     }
 }
 
@@ -216,7 +239,7 @@ pub(super) fn is_labelled(missing: &Missing) -> ScalarUDF {
         let mut missing = missing.0.lock().unwrap_or_else(PoisonError::into_inner);
         let answers = (0..found.len()).map(|i| {
             if found.is_null(i) {
-                missing.insert(keys.get(i).unwrap_or_default().to_owned());
+                missing.note(keys.get(i).unwrap_or_default());
             }
             Some(found.is_valid(i))
         });

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::hash::seeded_hash;
+use super::topk::Balance;
 
 /// 0.00, 0.01, …, 1.00.
 const BINS: usize = 101;
@@ -17,7 +18,7 @@ fn bin(confidence: f32) -> usize {
 }
 
 /// The pass of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Bins {
     classes: BTreeMap<i64, Vec<u64>>,
 }
@@ -35,7 +36,7 @@ impl Bins {
         }
     }
 
-    pub(super) fn finish(self, per_class: u64, seed: u64) -> Histogram {
+    pub(super) fn finish(self, per_class: u64, balance: Balance, seed: u64) -> Histogram {
         let classes = self.classes.into_iter().map(|(class, bins)| {
             let mut above = 0;
             let mut cut = 0;
@@ -55,6 +56,7 @@ impl Bins {
         });
         Histogram {
             classes: classes.collect(),
+            balance,
             seed,
         }
     }
@@ -75,6 +77,7 @@ pub(super) struct ClassBins {
 #[derive(Debug)]
 pub(super) struct Histogram {
     pub(super) classes: HashMap<i64, ClassBins>,
+    balance: Balance,
     seed: u64,
 }
 
@@ -92,7 +95,7 @@ impl Histogram {
 
     pub(super) fn copies(&self, class: i64, key: &str) -> u32 {
         let share = self.classes.get(&class).map_or(1.0, |c| c.share);
-        if share <= 1.0 {
+        if share <= 1.0 || self.balance == Balance::None {
             return 1;
         }
         share as u32 + u32::from(self.draw(key) < share.fract())
@@ -110,7 +113,9 @@ mod tests {
             bins.push(0, 0.5 + (i % 50) as f32 / 100.0);
         }
         (0..4).for_each(|_| bins.push(1, 0.9));
-        let histogram = bins.finish(100, 7);
+        let uneven = bins.clone().finish(100, Balance::None, 7);
+        assert_eq!(uneven.copies(1, "any"), 1);
+        let histogram = bins.finish(100, Balance::Duplicate, 7);
         let full = histogram.classes[&0];
         assert_eq!(full.available, 1000);
         assert!((full.share - 1.0).abs() < 1e-9);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
+use datafusion::datasource::file_format::FileFormat as _;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
@@ -98,7 +99,8 @@ impl Labels {
                     found.iter().for_each(|meta| add(&mut hash, meta));
                     files += found.len() as u64;
                     let classes = teacher.record.classes;
-                    let labels = catalog::labels_of(workspace, context, dataset, name, classes);
+                    let (of, by) = ((dataset.as_str(), &*generations), (name.as_str(), classes));
+                    let labels = catalog::labels_of(workspace, context, of, by, found);
                     Ok(labels.await?)
                 };
                 let rows = of(chooser).await?;
@@ -212,9 +214,7 @@ async fn foreign(
             place: pattern.to_owned(),
         });
     }
-    let ends = found.iter().map(|meta| check_end(at.clone(), meta.clone()));
-    let ends = stream::iter(ends.collect::<Vec<_>>()).buffer_unordered(ENDS_AT_ONCE);
-    ends.try_collect::<()>().await?;
+    let schema = schema_of(&at, &found, context).await?;
     let mut hash = Sha256::new();
     found.iter().for_each(|meta| add(&mut hash, meta));
     context.register_object_store(&at.root, Arc::clone(&at.store));
@@ -225,12 +225,7 @@ async fn foreign(
     let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
     let config = ListingTableConfig::new_with_multi_paths(urls.map_err(engine)?)
         .with_listing_options(options)
-        .infer_schema(&context.state())
-        .await
-        .map_err(|e| SelectError::BadLabels {
-            place: pattern.to_owned(),
-            problem: format!("cannot be read as Parquet: {}", e.strip_backtrace()),
-        })?;
+        .with_schema(Arc::new(schema));
     let table = ListingTable::try_new(config).map_err(engine)?;
     let rows = context.read_table(Arc::new(table)).map_err(engine)?;
     let columns = columns(pattern, rows.schema().as_arrow())?;
@@ -253,8 +248,91 @@ async fn foreign(
     })
 }
 
-/// Files whose last bytes are asked for at the same time.
-const ENDS_AT_ONCE: usize = 16;
+/// The columns of foreign labels that are looked at.
+const LOOKED_AT: [&str; 6] = ["key", "class", "confidence", "sha256", "phash", "probs"];
+/// Files whose footers are asked for at the same time.
+const FOOTERS_AT_ONCE: usize = 16;
+
+/// What these columns are in all of the files: of types of several widths the widest. A file may lack what others have, but for soft labels: its rows would be without them.
+async fn schema_of(
+    at: &Opened,
+    files: &[ObjectMeta],
+    context: &SessionContext,
+) -> Result<Schema, SelectError> {
+    let state = Arc::new(context.state());
+    let schemas = files.iter().map(|meta| {
+        let (at, meta, state) = (at.clone(), meta.clone(), Arc::clone(&state));
+        async move {
+            check_end(at.clone(), meta.clone()).await?;
+            let format = ParquetFormat::default();
+            let of = std::slice::from_ref(&meta);
+            let inferred = format.infer_schema(&*state, &at.store, of).await;
+            let place = at.key(&meta.location);
+            match inferred {
+                Ok(schema) => Ok((place, schema)),
+                Err(e) => Err(SelectError::BadLabels {
+                    place,
+                    problem: format!("cannot be read as Parquet: {}", e.strip_backtrace()),
+                }),
+            }
+        }
+    });
+    let mut schemas = stream::iter(schemas.collect::<Vec<_>>()).buffered(FOOTERS_AT_ONCE);
+    let mut all: [Option<DataType>; LOOKED_AT.len()] = Default::default();
+    let (mut soft, mut hard) = (None, None);
+    while let Some((place, schema)) = schemas.try_next().await? {
+        for (name, all) in LOOKED_AT.iter().zip(&mut all) {
+            let Ok(field) = schema.field_with_name(name) else {
+                continue;
+            };
+            let now = field.data_type();
+            let before = all.take().unwrap_or(DataType::Null);
+            let Some(both) = wider(&before, now) else {
+                let problem =
+                    format!("have `{name}` of type {now}, and the files before of type {before}");
+                return Err(SelectError::BadLabels { place, problem });
+            };
+            *all = Some(both);
+        }
+        let probs = schema.field_with_name("probs");
+        let is_soft = probs.is_ok_and(|field| !field.data_type().is_null());
+        let of_kind = if is_soft { &mut soft } else { &mut hard };
+        of_kind.get_or_insert(place);
+    }
+    if let (Some(soft), Some(place)) = (soft, hard) {
+        let problem = format!("have no `probs`, which those in `{soft}` have");
+        return Err(SelectError::BadLabels { place, problem });
+    }
+    let fields = LOOKED_AT.iter().zip(all);
+    let fields = fields.filter_map(|(name, of)| Some(Field::new(*name, of?, true)));
+    Ok(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// A type that holds the values of both; none where there is none that says the same.
+fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
+    let binary = |of: &DataType| {
+        matches!(
+            of,
+            DataType::Binary
+                | DataType::LargeBinary
+                | DataType::BinaryView
+                | DataType::FixedSizeBinary(_)
+        )
+    };
+    match (a, b) {
+        (a, b) if a == b => Some(a.clone()),
+        (DataType::Null, of) | (of, DataType::Null) => Some(of.clone()),
+        (a, b) if binary(a) && binary(b) => Some(DataType::Binary),
+        // Of 64 bits without a sign not all fit.
+        (DataType::UInt64, _) | (_, DataType::UInt64) => None,
+        (a, b) if a.is_integer() && b.is_integer() => Some(DataType::Int64),
+        (a, b) if a.is_numeric() && b.is_numeric() && (a.is_floating() || b.is_floating()) => {
+            Some(DataType::Float64)
+        }
+        _ => None,
+    }
+}
+
 /// Bytes at the end of a Parquet file: the length of its footer, and the magic.
 const END: u64 = 8;
 

@@ -36,8 +36,6 @@ const PARTITIONS: usize = 8;
 const HELD_ROWS: u64 = 500_000;
 /// Hexadecimal digits of a tag.
 const TAG: usize = 8;
-/// How many unlabelled keys are named.
-const EXAMPLES: usize = 10;
 
 /// What a selection is asked to be.
 #[derive(Debug, Clone)]
@@ -54,6 +52,8 @@ pub struct SelectJob {
     pub queries: Option<PathBuf>,
     /// For the store of foreign labels.
     pub storage: StorageOptions,
+    /// Bytes that a query may hold.
+    pub memory: usize,
 }
 
 impl SelectJob {
@@ -103,7 +103,7 @@ impl SelectJob {
         self.config.validate()?;
         check_id(&self.id)?;
         let queries = Queries::read(self.queries.as_deref())?;
-        let context = catalog::selection_context(workspace, PARTITIONS)?;
+        let context = catalog::selection_context(workspace, PARTITIONS, self.memory)?;
         let mut input = self.labels.open(workspace, &self.storage, &context).await?;
         let lazily = input.soft && self.config.targets == Targets::Soft;
         catalog::read_lazily(&context, lazily);
@@ -251,6 +251,7 @@ impl Run<'_> {
             self.view("targets", targets.clone())?;
             if chosen.expected.is_none_or(|rows| rows > HELD_ROWS) {
                 catalog::join_by_sorting(&self.context);
+                catalog::fit_batches(&self.context, targets.schema().as_arrow())?;
             }
             self.context.register_udf(functions::is_labelled(&missing));
         }
@@ -278,7 +279,7 @@ impl Run<'_> {
         let query = self.selected(&input, &chosen).await?;
         let parts = write::parts(query, &self.parts(&tag)).await?;
         let unlabelled = input.targets.is_some().then(|| {
-            let (keys, examples) = missing.found(EXAMPLES);
+            let (keys, examples) = missing.found();
             Unlabelled { keys, examples }
         });
         let rows: u64 = parts.iter().map(|p| p.chosen).sum();
@@ -301,6 +302,13 @@ impl Run<'_> {
             return Err(SelectError::NotDistinct {
                 chosen: copies(class),
                 expected,
+            });
+        }
+        if rows == 0 {
+            left_out.insert("without a soft label".into(), unlabelled_keys);
+            return Err(SelectError::Empty {
+                rows: labels,
+                left_out: listed(&left_out),
             });
         }
         let (sampled, distinct) = write::sampled_keys(&parts);

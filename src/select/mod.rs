@@ -350,7 +350,7 @@ impl SelectError {
         match self {
             Self::Taken { .. } | Self::NotExplained { .. } => Some("give another --name: a selection is never changed".into()),
             Self::OtherClasses { .. } => Some("a student would learn the soft labels of one class as another's: add one of the teachers with the other's classes, in their order".into()),
-            Self::Empty { .. } => Some("lower the threshold, or look at the labels with `understudy sql`".into()),
+            Self::Empty { .. } => Some("lower the threshold, label with the teacher whose soft labels are missing, or look at the labels with `understudy sql`".into()),
             Self::NoLabels { .. } => Some("label first with `understudy label`, or name Parquet files with --labels".into()),
             Self::BadLabels { .. } => Some("labels need `key` (text), `class` (any integer) and `confidence` (a number); `probs` (a list of numbers), `sha256` (32 bytes, not text) and `phash` (a 64-bit integer) may be there".into()),
             Self::NotDistinct { .. } | Self::Repeated { .. } => Some("each key may come once: SELECT key FROM … GROUP BY key HAVING count(*) > 1 finds the others".into()),

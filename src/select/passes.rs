@@ -223,7 +223,8 @@ impl Run<'_> {
                 *left_out.entry(reason).or_insert(0) += rows;
             }
         }
-        let histogram = bins.finish(self.job.config.per_class, self.job.config.seed);
+        let config = &self.job.config;
+        let histogram = bins.finish(config.per_class, config.balance, config.seed);
         let mut classes: Vec<ClassRecord> = histogram
             .classes
             .iter()

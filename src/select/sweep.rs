@@ -47,9 +47,9 @@ impl Rows {
 /// An error of the query in `file`.
 pub(super) fn failed(file: &'static str) -> impl Fn(DataFusionError) -> SelectError + Copy {
     move |source| match CatalogError::of_query(&source) {
+        CatalogError::Query { .. } => SelectError::Query { file, source },
         // No fault of the query.
-        e @ CatalogError::Unreadable { .. } => e.into(),
-        _ => SelectError::Query { file, source },
+        e => e.into(),
     }
 }
 

@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
         // Slower than the limit as a whole, but never still for so long.
         let (ours, mut theirs) = tokio::io::duplex(16);
-        let mut stream = Stall::new(ours, Duration::from_secs(1));
+        let mut stream = Stall::new(ours, Duration::from_millis(1500));
         let reader = tokio::spawn(async move {
             let mut taken = [0; 8];
             while theirs.read_exact(&mut taken).await.is_ok() {

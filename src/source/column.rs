@@ -6,14 +6,13 @@ use arrow::array::ArrayRef;
 use futures::TryStreamExt;
 use futures::stream::{BoxStream, StreamExt};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 
+use super::SourceError;
 use super::list::Object;
-use super::parquet::{failed, file};
-use super::read::{Reader, listing_error, with_retries};
-use super::{ReadErrorKind, SourceError};
+use super::parquet::{failed, file, footer};
+use super::read::{Reader, listing_error};
 
 /// Values of a column of labels that are decoded at a time.
 const LABELS: usize = 8192;
@@ -45,15 +44,9 @@ pub(super) async fn column(
     object: &Object,
     names: &[&str],
 ) -> Result<Column, SourceError> {
-    let etag = object.etag.as_deref();
-    let opened = with_retries(|| async {
-        let mut file = file(&reader, &object.path, object.size, etag);
-        let metadata = file.get_metadata(None).await.map_err(failed)?;
-        ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(failed)
-    });
-    let metadata = match opened.await {
-        Ok(metadata) => metadata,
-        Err(e) if e.kind == ReadErrorKind::Unreadable => {
+    let metadata = match footer(&reader, object).await {
+        Ok(Ok(metadata)) => metadata,
+        Ok(Err(_)) => {
             return Ok(Column::Missing {
                 columns: Vec::new(),
             });
@@ -78,7 +71,7 @@ pub(super) async fn column(
         .find(|pair| pair.key == HUGGING_FACE)
         .and_then(|pair| pair.value.clone());
     let failed_here = move |e: ParquetError| listing_error(key.clone(), failed(e));
-    let file = file(&reader, &object.path, object.size, etag);
+    let file = file(&reader, &object.path, object.size, object.etag.as_deref());
     let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(file, metadata);
     let mask = ProjectionMask::roots(builder.parquet_schema(), [root]);
     let values = builder

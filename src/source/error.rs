@@ -27,6 +27,18 @@ pub enum SourceError {
         /// Why.
         detail: String,
     },
+    /// A container became another one while it was indexed.
+    #[error("`{url}` has changed since it was listed")]
+    Changed {
+        /// The container.
+        url: String,
+    },
+    /// A container was removed before it was indexed.
+    #[error("`{url}` is gone since it was listed")]
+    Gone {
+        /// The container.
+        url: String,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -39,6 +51,7 @@ impl SourceError {
             Self::Empty { .. } => Some("give a folder or prefix with images, .tar, .parquet or idx3 files below it, or a .txt list of URLs".into()),
             Self::NotAList { .. } => Some("over http(s):// give a .tar, a .parquet, an image, or a text file with one URL a line: a web server's folders cannot be listed".into()),
             Self::List { .. } => Some("check the permissions; for names that an object store cannot list, give a narrower prefix".into()),
+            Self::Changed { .. } | Self::Gone { .. } => Some("run the same command again, once nothing writes there any more".into()),
             Self::Store(e) => e.hint(),
         }
     }

@@ -146,9 +146,6 @@ fn classify(
     if is_hidden(path, root) {
         return skipped("hidden file");
     }
-    if size == Some(0) && extension(&name).is_empty() {
-        return skipped("empty folder marker");
-    }
     let object = |kind, problem| {
         Listed::Object(Object {
             path: path.to_owned(),
@@ -224,13 +221,14 @@ fn below(at: &Opened, config: SourceConfig) -> BoxStream<'static, Result<Listed,
 }
 
 fn of_store(meta: &ObjectMeta, root: &str, config: &SourceConfig) -> Listed {
-    classify(
-        meta.location.as_ref(),
-        root,
-        Some(meta.size),
-        meta.e_tag.as_deref(),
-        config,
-    )
+    let path = meta.location.as_ref();
+    match classify(path, root, Some(meta.size), meta.e_tag.as_deref(), config) {
+        // What stands for a folder in a bucket's browser; a disk has folders.
+        Listed::Object(_) if meta.size == 0 && extension(path).is_empty() => Listed::Skipped {
+            why: "empty folder marker".into(),
+        },
+        listed => listed,
+    }
 }
 
 /// Everything below a local directory, or one file. `object_store` would hide names that end in `#digits`.

@@ -205,6 +205,27 @@ fn chunk(column: &ColumnChunkMetaData, size: u64) -> Result<Range<u64>, ReadErro
     })
 }
 
+/// A file's footer, or why it has none that can be read.
+///
+/// # Errors
+/// The store's, whatever it refuses: a file that it does not give may be Parquet.
+pub(super) async fn footer(
+    reader: &Reader,
+    object: &Object,
+) -> Result<Result<ArrowReaderMetadata, String>, ReadError> {
+    with_retries(|| async {
+        let mut file = file(reader, &object.path, object.size, object.etag.as_deref());
+        let metadata = file.get_metadata(None).await;
+        let options = ArrowReaderOptions::new();
+        match metadata.and_then(|metadata| ArrowReaderMetadata::try_new(metadata, options)) {
+            Ok(opened) => Ok(Ok(opened)),
+            Err(e @ ParquetError::External(_)) => Err(failed(e)),
+            Err(e) => Ok(Err(e.to_string())),
+        }
+    })
+    .await
+}
+
 /// The rows of a file, as images. `offset` is the first row of an image's row group, `size` the average of that group.
 pub(super) fn index(
     reader: Reader,
@@ -221,19 +242,10 @@ pub(super) fn index(
             };
             Ok(stream::iter([Ok(entry)]).boxed())
         };
-        let opened = with_retries(|| async {
-            let mut file = file(&reader, &object.path, object.size, object.etag.as_deref());
-            let metadata = file.get_metadata(None).await.map_err(failed)?;
-            let options = ArrowReaderOptions::new();
-            ArrowReaderMetadata::try_new(metadata, options).map_err(failed)
-        })
-        .await;
-        let opened = match opened {
-            Err(e) if e.kind == ReadErrorKind::Unreadable => {
-                return problem("not-parquet", e.detail);
-            }
+        let opened = match footer(&reader, &object).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(detail)) => return problem("not-parquet", detail),
             Err(e) => return Err(listing_error(key, e)),
-            Ok(opened) => opened,
         };
         let metadata = Arc::clone(opened.metadata());
         let column = match image_column(opened.schema(), &metadata, &config) {

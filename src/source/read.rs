@@ -89,7 +89,7 @@ impl Reader {
         let got = self.in_time(store.get_opts(&path, options)).await?;
         let got = got.map_err(|e| self.sort(&e))?;
         let announced = got.meta.size;
-        if size.is_some_and(|listed| listed != announced) {
+        if size.is_some_and(|listed| listed != announced) || is_another(etag, &got) {
             return Err(changed());
         }
         if announced > max_bytes {
@@ -109,10 +109,9 @@ impl Reader {
         head.ok().map(|meta| meta.size)
     }
 
-    /// Whether the store answers where it is asked for this object's first byte, whatever the answer.
-    pub(super) async fn is_answered(&self, object: &str) -> bool {
-        let first = self.range(object, 0..1, None).await;
-        first.map_or_else(|e| e.kind != ReadErrorKind::Retryable, |_| true)
+    /// The object's first byte.
+    pub(super) async fn first_byte(&self, object: &str) -> Result<Bytes, ReadError> {
+        self.range(object, 0..1, None).await
     }
 
     /// A range of the object.
@@ -137,6 +136,9 @@ impl Reader {
         let (store, path) = self.place(object)?;
         let got = self.in_time(store.get_opts(&path, options)).await?;
         let got = got.map_err(|e| self.sort(&e))?;
+        if is_another(etag, &got) {
+            return Err(changed());
+        }
         self.collect(got, range.end - range.start).await
     }
 
@@ -190,9 +192,21 @@ impl Reader {
     }
 }
 
+/// What a weak etag begins with.
+const WEAK: &str = "W/";
+
 /// Only a strong etag can be matched.
 fn matching(etag: Option<&str>) -> Option<String> {
-    etag.filter(|e| !e.starts_with("W/")).map(str::to_owned)
+    etag.filter(|e| !e.starts_with(WEAK)).map(str::to_owned)
+}
+
+/// Whether an answer is of another state than the one with this weak etag, which the store was not asked to match.
+fn is_another(listed: Option<&str>, got: &GetResult) -> bool {
+    let strength = |etag: &str| etag.strip_prefix(WEAK).unwrap_or(etag).to_owned();
+    match (listed, got.meta.e_tag.as_deref()) {
+        (Some(listed), Some(now)) if listed.starts_with(WEAK) => strength(listed) != strength(now),
+        _ => false,
+    }
 }
 
 /// What tells a local file from another that takes its place: time of change and size. Inodes are others after a copy, and on some file systems after each mount.
@@ -296,6 +310,13 @@ impl Reader {
         let kind = match error {
             object_store::Error::NotFound { .. } => ReadErrorKind::NotFound,
             object_store::Error::Precondition { .. } => return changed(),
+            // A conflict, which is what Azure says of an archived blob.
+            object_store::Error::AlreadyExists { source, .. } => {
+                return ReadError {
+                    kind: ReadErrorKind::Unreadable,
+                    detail: source.to_string(),
+                };
+            }
             object_store::Error::InvalidPath { .. }
             | object_store::Error::NotSupported { .. }
             | object_store::Error::NotImplemented { .. } => ReadErrorKind::Unreadable,
@@ -372,14 +393,15 @@ pub(super) async fn with_retries<T, F: Future<Output = Result<T, ReadError>>>(
     }
 }
 
-/// A container that cannot be indexed ends the listing: going on would lose its images silently.
+/// A container that cannot be read ends the listing: going on would lose its images silently. One that was listed and is another one now, or gone, is for whoever lists to see to.
 pub(super) fn listing_error(url: String, error: ReadError) -> SourceError {
     let detail = error.detail;
     match error.kind {
         ReadErrorKind::Credentials | ReadErrorKind::Forbidden => {
             StoreError::Credentials { url, detail }.into()
         }
-        ReadErrorKind::NotFound => StoreError::NotFound { url, detail }.into(),
+        ReadErrorKind::NotFound => SourceError::Gone { url },
+        ReadErrorKind::Changed => SourceError::Changed { url },
         _ => StoreError::Failed {
             action: "read",
             url,

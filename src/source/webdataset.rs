@@ -1,6 +1,6 @@
 //! A WebDataset tar → its images: headers are read in windows, the data of members are skipped by their offsets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -76,6 +76,7 @@ pub(super) fn members(
         at: 0,
         position: 0,
         seen: HashMap::new(),
+        given: HashSet::new(),
         marked: false,
         ended: false,
     };
@@ -104,8 +105,9 @@ struct Walk {
     window: (u64, Bytes),
     at: u64,
     position: u64,
-    /// How often each image's name came: of one tar, so it is bounded by that tar.
+    /// How often each image's name came, and the names that some were given so that each has its own: of one tar, so it is bounded by that tar.
     seen: HashMap<String, u32>,
+    given: HashSet<String>,
     /// Whether the last block was an end marker.
     marked: bool,
     ended: bool,
@@ -187,7 +189,11 @@ impl Walk {
             if header.kind == b'S' && block.get(SPARSE_MORE).is_some_and(|more| *more != 0) {
                 data = self.behind_sparse_map(data).await?;
             }
-            let size = said.size.take().unwrap_or(header.size);
+            // Whatever the size of a device, a folder or a pipe is said to be, nothing of it follows (POSIX, pax: the ustar header's typeflag).
+            let size = match header.kind {
+                b'3'..=b'6' => 0,
+                _ => said.size.take().unwrap_or(header.size),
+            };
             let end = data.saturating_add(size);
             self.at = data.saturating_add(size.div_ceil(BLOCK).saturating_mul(BLOCK));
             match header.kind {
@@ -283,23 +289,23 @@ impl Walk {
         size: u64,
         problem: Option<(&str, String)>,
     ) -> Member {
+        let sample = sample(name).to_owned();
         let times = self.seen.entry(name.to_owned()).or_insert(0);
         *times += 1;
-        let (key, problem) = if *times == 1 {
-            (format!("{}#{name}", self.key), problem)
+        let times = *times;
+        let (name, problem) = if times > 1 {
+            let detail = format!("the tar has `{name}` {times} times; the first one counts");
+            (self.spell(name, times), Some(("duplicate-member", detail)))
+        } else if self.given.contains(name) {
+            (self.spell(name, 2), problem)
         } else {
-            (
-                format!("{}#{name}#{times}", self.key),
-                Some((
-                    "duplicate-member",
-                    format!("the tar has `{name}` {times} times; the first one counts"),
-                )),
-            )
+            (name.to_owned(), problem)
         };
+        let key = format!("{}#{name}", self.key);
         let position = self.position;
         self.position += 1;
         Member::Image {
-            sample: sample(name).to_owned(),
+            sample,
             entry: Entry {
                 offset: Some(offset),
                 size: Some(size),
@@ -307,6 +313,15 @@ impl Walk {
                 ..Entry::new(key, position)
             },
         }
+    }
+
+    /// A name that no image before has: `name#n`, with the first number from `from` on that is free.
+    fn spell(&mut self, name: &str, from: u32) -> String {
+        let mut spelled = (from..).map(|n| format!("{name}#{n}"));
+        let is_free = |name: &String| !self.seen.contains_key(name) && !self.given.contains(name);
+        let free = spelled.find(is_free).unwrap_or_default();
+        self.given.insert(free.clone());
+        free
     }
 
     /// What the end of the file says: nothing where the end marker was met and there were images.

@@ -41,16 +41,17 @@ fn write_out(file: &FsPath) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what killed local puts of this object left behind: `name#1`, `name#2`, …, `object_store`'s staging files.
+/// Staging files of one object that are looked for: as many as there may be of puts at the same time, or killed since the last commit.
+const STAGING: u32 = 16;
+
+/// Removes what killed local puts of this object left behind: `name#1`, `name#2`, …, `object_store`'s staging files. One that was put in place leaves a gap among them.
 ///
 /// Called after the object's own commit, when nobody needs them any more: a worker that is still writing one finds the object
 /// there when it is done.
 pub(crate) fn sweep_staging(path: &Path) {
     let file = file_of(path);
-    for n in 1..=64 {
-        let staging = format!("{}#{n}", file.display());
-        if std::fs::remove_file(staging).is_err() {
-            break;
-        }
+    for n in 1..=STAGING {
+        // Most often there is none.
+        let _ = std::fs::remove_file(format!("{}#{n}", file.display()));
     }
 }

@@ -403,6 +403,8 @@ pub async fn create(
     match read(store, path, url).await {
         Ok(there) if there == bytes => Ok(Created::Same),
         Ok(_) => Ok(Created::Other),
+        // It is there, and whose it is cannot be told.
+        Err(e) if matches!(error, object_store::Error::AlreadyExists { .. }) => Err(e),
         Err(_) => Err(StoreError::from_object_store("write", url, &error)),
     }
 }

@@ -27,7 +27,7 @@ use crate::labelled::Labelled;
 use crate::random::Draws;
 use crate::runs::RunRecord;
 use crate::runtime::{Device, Runtime};
-use crate::store::StorageOptions;
+use crate::store::{Created, StorageOptions};
 use crate::student::artifacts::Artifacts;
 use crate::student::export::export;
 use crate::student::graph::{Form, INPUT, LOGITS};
@@ -94,10 +94,15 @@ impl TrainJob {
         let runtime =
             Runtime::load_training(self.training_library.as_deref()).map_err(TrainerError::from)?;
         let student = students::get(workspace, &self.student).await?;
-        let begins_from = named(workspace, train.begin_from.as_deref()).await?;
+        let begun = TrainingRecord::begun(workspace, &self.name).await?;
+        // Of a training that has begun, what the same name meant then: since then it may mean a newer teacher.
+        let meant = begun
+            .as_ref()
+            .filter(|begun| begun.train.begin_from == train.begin_from)
+            .map_or(&train.begin_from, |begun| &begun.begins_from);
+        let begins_from = named(workspace, meant.as_deref()).await?;
         let classes_of = named(workspace, train.classes_of.as_deref()).await?;
         let teachers: Vec<&Teacher> = classes_of.iter().chain(&begins_from).collect();
-        let begun = TrainingRecord::begun(workspace, &self.name).await?;
         let generation = begun.and_then(|begun| begun.pseudo?.generation);
         let data = Data::open(
             workspace,
@@ -419,8 +424,11 @@ impl TrainJob {
             held_out_top1: last.and_then(|m| m.held_out_top1),
         };
         let at = format!("{}/done.json", folder(&self.name));
-        workspace.create(&at, to_json(&done)).await?;
-        Ok(done)
+        match workspace.create(&at, to_json(&done)).await? {
+            Created::New | Created::Same => Ok(done),
+            // Another process was first: what it says is what the training came to.
+            Created::Other => Ok(workspace.read_json(&at).await?),
+        }
     }
 }
 

@@ -151,8 +151,9 @@ impl TrainingRecord {
 }
 
 fn differing(path: &str, now: &serde_json::Value, then: &serde_json::Value) -> Option<String> {
-    // Who began it does not matter, nor by whom its classes were said: they are in the record.
-    if now == then || ["understudy", "train.classes_of"].contains(&path) {
+    // Who began it does not matter, nor how the teachers were spelled that its classes and first weights are of: these are in the record.
+    let spelled = ["understudy", "train.classes_of", "train.begin_from"];
+    if now == then || spelled.contains(&path) {
         return None;
     }
     if let (Some(a), Some(b)) = (now.as_object(), then.as_object()) {

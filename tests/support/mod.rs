@@ -186,9 +186,9 @@ pub(crate) fn interrupt(child: &Child) {
 
 /// Waits for something that another process does.
 pub(crate) fn wait_until(mut met: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_mins(1);
+    let end = Instant::now() + Duration::from_mins(5);
     while !met() {
-        assert!(Instant::now() < end, "it did not come to that in a minute");
+        assert!(Instant::now() < end, "it did not come to that in 5 minutes");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,8 +1,8 @@
 //! A real S3 server over HTTP on an ephemeral port, and a proxy before it that injects faults.
 
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -87,7 +87,8 @@ impl S3 {
         }
     }
 
-    /// A proxy that does something to every `every`-th connection to an object whose path holds `path`.
+    /// A proxy that does something to every `every`-th connection to an object whose path holds `path`; where that is not each one, to none twice, so that a request
+    /// that is repeated is answered whatever comes between.
     pub(crate) fn faulty(&self, path: &'static str, every: u64, fault: Fault) -> String {
         let upstream = self.address;
         let listener = self
@@ -95,7 +96,7 @@ impl S3 {
             .block_on(TcpListener::bind("127.0.0.1:0"))
             .unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(AtomicU64::new(0));
+        let seen = Arc::new(Mutex::new(Seen::default()));
         self.runtime.spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
@@ -106,6 +107,20 @@ impl S3 {
             }
         });
         format!("http://{address}")
+    }
+}
+
+/// The requests that a proxy does something to.
+#[derive(Default)]
+struct Seen {
+    requests: u64,
+    hit: HashSet<String>,
+}
+
+impl Seen {
+    fn counts(&mut self, every: u64, line: &str) -> bool {
+        self.requests += 1;
+        every == 1 || self.requests.is_multiple_of(every) && self.hit.insert(line.to_owned())
     }
 }
 
@@ -124,6 +139,14 @@ pub(crate) enum Fault {
     Forbidden,
     /// Answers 400, as S3 does once a session's token has run out.
     Expired,
+    /// Answers 400, as S3 does while the key is disabled that an object is encrypted with.
+    Disabled,
+    /// Answers 409, as Azure does for an archived blob.
+    Archived,
+    /// Answers 412, as for an object that is another one than was asked for.
+    Changed,
+    /// Answers 404, as for an object that has been removed.
+    Gone,
     /// Passes the answer on in eight pieces with pauses of 0.3 s.
     Slow,
     /// Passes the request on without its conditions, as stores do that do not know them.
@@ -137,17 +160,20 @@ async fn relay(
     path: &str,
     every: u64,
     fault: Fault,
-    seen: &AtomicU64,
+    seen: &Mutex<Seen>,
 ) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.windows(4).any(|w| w == b"\r\n\r\n") {
-        let mut byte = [0; 1];
-        if client.read(&mut byte).await? == 0 {
+    let mut request = Vec::new();
+    let end = loop {
+        let end = request.windows(4).position(|w| w == b"\r\n\r\n");
+        if let Some(end) = end {
+            break end + 4;
+        }
+        if client.read_buf(&mut request).await? == 0 {
             return Ok(());
         }
-        head.push(byte[0]);
-    }
-    let text = String::from_utf8_lossy(&head).into_owned();
+    };
+    let mut body = request.split_off(end);
+    let text = String::from_utf8_lossy(&request).into_owned();
     let line = text.lines().next().unwrap_or_default().to_owned();
     let length: usize = text
         .lines()
@@ -157,8 +183,11 @@ async fn relay(
                 .map(|n| n.trim().parse().unwrap())
         })
         .unwrap_or(0);
-    let mut body = vec![0; length];
-    client.read_exact(&mut body).await?;
+    while body.len() < length {
+        if client.read_buf(&mut body).await? == 0 {
+            return Ok(());
+        }
+    }
     // A listing names paths in its query; objects alone are meant.
     let object = line
         .split(' ')
@@ -167,8 +196,7 @@ async fn relay(
         .split('?')
         .next()
         .unwrap_or_default();
-    let hit =
-        object.contains(path) && (seen.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every);
+    let hit = object.contains(path) && seen.lock().unwrap().counts(every, &line);
     if hit && matches!(fault, Fault::Stall) {
         tokio::time::sleep(Duration::from_hours(1)).await;
     }
@@ -181,6 +209,10 @@ async fn relay(
     let refusal = match fault {
         Fault::Forbidden => Some(("403 Forbidden", "InvalidObjectState")),
         Fault::Expired => Some(("400 Bad Request", "ExpiredToken")),
+        Fault::Disabled => Some(("400 Bad Request", "KMS.DisabledException")),
+        Fault::Archived => Some(("409 Conflict", "BlobArchived")),
+        Fault::Changed => Some(("412 Precondition Failed", "PreconditionFailed")),
+        Fault::Gone => Some(("404 Not Found", "NoSuchKey")),
         _ => None,
     };
     if let Some((status, code)) = refusal.filter(|_| hit) {

@@ -27,7 +27,7 @@ pub(super) fn section(figures: &Figures) -> Section {
             @for (i, teacher) in figures.teachers.iter().enumerate() {
                 div {
                     h3 {
-                        "Teacher " (teacher.record)
+                        "Teacher " (teacher.name)
                         @if figures.teachers.len() > 1 { " " span.note { @if i == 0 { "chose the rows" } @else { "gave the soft labels" } } }
                     }
                     (list(&of_teacher(teacher)))

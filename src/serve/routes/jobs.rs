@@ -22,6 +22,7 @@ use crate::serve::listen::Stop;
 use crate::serve::page::{Items, Page};
 use crate::serve::problem::Problem;
 use crate::serve::service::{Service, Shared};
+use crate::teacher::TeacherRef;
 use crate::workspace::WorkspaceError;
 
 /// The header by which a submission that is sent twice is one job.
@@ -162,8 +163,21 @@ async fn find(service: &Service, id: &str) -> Result<Job, Problem> {
     Ok(jobs::get(&service.workspace, id).await?)
 }
 
-/// Whether a job reads nothing but what this server's owner lets jobs of clients read: the sources of the workspace's datasets, and what `jobs.sources` says.
+/// Whether a job reads nothing but what this server's owner lets jobs of clients read: the sources of the workspace's datasets, and what `jobs.sources` says. Nor does it
+/// change who labels this server's requests: that is for promotions.
 async fn allowed(service: &Service, work: &Work) -> Result<(), Problem> {
+    let labels = service.config.label.teacher.as_deref();
+    let newest = labels
+        .and_then(|text| text.parse::<TeacherRef>().ok())
+        .filter(|of| of.version.is_none() && work.may_become(&of.name));
+    if let Some(TeacherRef { name, .. }) = newest {
+        let detail = format!(
+            "jobs of clients may not train `{name}`, whose newest version labels requests here"
+        );
+        return Err(Problem::forbidden(detail).with_hint(
+            "give the training another name, or let `label.teacher` of the server's serve.toml name a version",
+        ));
+    }
     let places = work.places();
     if places.is_empty() {
         return Ok(());
@@ -189,8 +203,12 @@ async fn allowed(service: &Service, work: &Work) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether a place is a prefix or lies below it: `s3://b/photos` has `s3://b/photos/x` and not `s3://b/photos-private`. A place that climbs is below nothing.
+/// Whether a place is a prefix or lies below it: `s3://b/photos` has `s3://b/photos/x` and not `s3://b/photos-private`. A place that climbs is below nothing, nor is one with
+/// characters that a URL drops, before it is seen to climb.
 fn is_within(place: &str, prefix: &str) -> bool {
+    if place.contains(char::is_control) {
+        return false;
+    }
     let climbs = place.split(['/', '\\']).any(|part| {
         let part = part.to_ascii_lowercase().replace("%2e", ".");
         part == ".."
@@ -260,6 +278,8 @@ mod tests {
             ("s3://b/photos-private/x", "s3://b/photos", false),
             ("s3://b/photos/../private", "s3://b/photos", false),
             ("s3://b/photos/%2E%2e/private", "s3://b/photos", false),
+            ("s3://b/photos/.\t./private", "s3://b/photos", false),
+            ("https://b/photos/.\n%2e/private", "https://b/photos", false),
             ("/etc", "s3://b", false),
             ("/data/x", "/data", true),
             ("/database", "/data", false),
