@@ -2,7 +2,8 @@
 //!
 //! A label run that had images to do leaves one, whether it came to its end, was interrupted or failed on the way, and so does a run that made a selection.
 //! A run that found nothing to do leaves none: `label` in a cron job does not fill the bucket. Nor does one that was killed: what it committed is there, and the
-//! run that goes on says what was left for it. These files alone know the time; labels and selections depend on nothing of them.
+//! run that goes on says what was left for it. These files alone know the time; labels and selections depend on nothing of them, but for the limits on
+//! images that a re-labelling takes over.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

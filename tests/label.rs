@@ -1048,3 +1048,30 @@ fn a_source_whose_files_hold_no_row_is_told_to_have_no_images() {
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("has no images"), "{text}");
 }
+
+#[test]
+fn a_relabelling_lets_through_the_images_that_the_labels_before_it_did() {
+    let place = Place::with_teacher();
+    place.put("a.jpg", &jpeg(colour(0).0, 0));
+    // 50.4 megapixels, where 50 are the most that are let through unless more are asked for.
+    let mut large = std::io::Cursor::new(Vec::new());
+    image::GrayImage::new(7200, 7000)
+        .write_to(&mut large, ImageFormat::Png)
+        .unwrap();
+    place.put("large.png", large.get_ref());
+    let first = place.label(&[]);
+    assert_eq!(
+        (&first["labelled"], &first["rejected"]),
+        (&1.into(), &1.into())
+    );
+    let config = place.path("p.toml");
+    std::fs::write(&config, "[decode]\nmax_pixels = 60_000_000\n").unwrap();
+    let config = config.display().to_string();
+    let again = place.label(&["--retry-rejects", "--config", &config]);
+    assert_eq!(again["labelled"], 1);
+    place.add_swapped("other");
+    place.ok(&["promote", "other"]);
+    place.ok(&["relabel", "--dataset", "d"]);
+    let labels = "SELECT count(*) FROM labels WHERE teacher = 'other@1'";
+    assert_eq!(place.number(labels), 2);
+}

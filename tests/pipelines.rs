@@ -315,6 +315,7 @@ fn with_named_filter(place: &Place) -> String {
 
 #[test]
 fn a_control_numbers_its_classes_as_the_student_beside_it() {
+    let _turn = turn();
     for file_in in [with_named_teacher, with_named_filter] {
         let place = place();
         let file = file_in(&place);

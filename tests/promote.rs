@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -197,30 +197,43 @@ fn a_forced_promotion_says_so_and_one_that_passed_does_not() {
     }
 }
 
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args([name, &pid]).status().unwrap();
+    assert!(sent.success());
+}
+
 #[test]
 fn of_two_promotions_at_the_same_time_one_wins_and_the_other_is_told() {
     let place = place();
     let gate = gate(&place, "");
-    let started: Vec<_> = ["seeing", "blind"]
-        .map(|name| {
-            let mut command = place.command(&["promote", name, "--gate", &gate]);
-            let piped = command.stdout(Stdio::null()).stderr(Stdio::piped());
-            (name, piped.spawn().unwrap())
-        })
-        .into();
-    let ended: Vec<_> = started
-        .into_iter()
-        .map(|(name, child)| (name, child.wait_with_output().unwrap()))
-        .collect();
-    let (won, lost): (Vec<_>, Vec<_>) = ended.iter().partition(|(_, o)| o.status.success());
-    let [(winner, _)] = won[..] else {
+    let mut started = ["seeing", "blind"].map(|name| {
+        let mut command = place.command(&["promote", name, "--gate", &gate]);
+        let piped = command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        (name, child, stderr, String::new())
+    });
+    // Each has read who is current before either goes on.
+    for (_, child, stderr, text) in &mut started {
+        stderr.read_line(text).unwrap();
+        signal(child, "-STOP");
+    }
+    started
+        .iter()
+        .for_each(|(_, child, ..)| signal(child, "-CONT"));
+    let ended = started.map(|(name, mut child, mut stderr, mut text)| {
+        stderr.read_to_string(&mut text).unwrap();
+        (name, child.wait().unwrap(), text)
+    });
+    let (won, lost): (Vec<_>, Vec<_>) = ended.iter().partition(|(_, ended, _)| ended.success());
+    let [(winner, ..)] = won[..] else {
         panic!("{} won", won.len());
     };
-    let [(loser, output)] = lost[..] else {
+    let [(loser, ended, text)] = lost[..] else {
         panic!("{} lost", lost.len());
     };
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(10), "{text}");
+    assert_eq!(ended.code(), Some(10), "{text}");
     let said = format!("`{loser}@1` is not promoted: `{winner}@1` was, at ");
     assert!(text.contains(&said), "{text}");
     assert_eq!(files(&promotions(&place)).len(), 1);
@@ -245,18 +258,13 @@ fn a_promotion_whose_evaluation_is_overtaken_does_not_count() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let pid = child.id().to_string();
-    let signal = |name: &str| {
-        let sent = Command::new("kill").args([name, &pid]).status().unwrap();
-        assert!(sent.success());
-    };
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut text = String::new();
     // It has read who is current, and has 20,000 images to go.
     stderr.read_line(&mut text).unwrap();
-    signal("-STOP");
+    signal(&child, "-STOP");
     place.ok(&["promote", "fast"]);
-    signal("-CONT");
+    signal(&child, "-CONT");
     stderr.read_to_string(&mut text).unwrap();
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(10), "{text}");

@@ -68,7 +68,7 @@ pub async fn selected(
     let config = config.infer_schema(&context.state()).await?;
     if let Some(schema) = &config.file_schema {
         // Before there is a frame, which has settings of its own.
-        fit_batches(context, schema)?;
+        fit_batches(context, schema);
     }
     let rows = context.read_table(Arc::new(ListingTable::try_new(config)?))?;
     let has = |name: &str| rows.schema().as_arrow().field_with_name(name).is_ok();

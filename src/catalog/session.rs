@@ -130,18 +130,16 @@ const WIDE_BATCH: usize = 1024 * 1024;
 /// Fewest rows of a batch, however wide.
 const FEWEST_ROWS: usize = 16;
 
-/// Lets a context's batches of such rows have no more than some [`WIDE_BATCH`]: a sort needs room for twice the first one, of its share of the memory, and cannot spill before.
-///
-/// # Errors
-/// None: a batch has rows.
-pub fn fit_batches(context: &SessionContext, rows: &Schema) -> Result<(), CatalogError> {
+/// Lets a context's batches of such rows have no more than about 1 MiB: a sort needs room for twice the first one, of its share of the memory, and cannot spill before.
+pub fn fit_batches(context: &SessionContext, rows: &Schema) {
     let bytes: usize = rows.fields().iter().map(|f| bytes_of(f.data_type())).sum();
     let fits = (WIDE_BATCH / bytes.max(1)).max(FEWEST_ROWS);
     let state = context.state_ref();
     let mut state = state.write();
     let size = &mut state.config_mut().options_mut().execution.batch_size;
-    *size = ConfigNonZeroUsize::try_new(fits.min(size.get()))?;
-    Ok(())
+    if let Ok(fits) = ConfigNonZeroUsize::try_new(fits.min(size.get())) {
+        *size = fits;
+    }
 }
 
 /// Bytes of a value, about; those of texts and lists, which have any length, by experience.
@@ -246,7 +244,7 @@ mod tests {
             join_by_sorting(&context);
             let rows = soft_labels(&context)[0][0].schema();
             if fitted {
-                fit_batches(&context, &rows).unwrap();
+                fit_batches(&context, &rows);
             }
             for name in ["candidates", "targets"] {
                 let table = MemTable::try_new(Arc::clone(&rows), soft_labels(&context)).unwrap();

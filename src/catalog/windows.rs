@@ -136,31 +136,28 @@ impl ExecutionPlan for CountedExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let schema = self.input.schema();
-        let rows = match &self.counted {
-            Some(counted) => {
-                let counted = Arc::clone(counted);
-                let rows = self.input.execute(partition, context)?;
-                let rows = rows.map(move |batch| {
-                    let batch = batch?;
-                    let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
-                    counted.add(&batch)?;
-                    Ok(batch)
-                });
-                rows.boxed()
-            }
-            None => {
-                let consumer = MemoryConsumer::new(format!("window[{partition}]"));
-                let counted = Arc::new(Mutex::new(Counted {
-                    held: consumer.register(context.memory_pool()),
-                    last: Vec::new(),
-                }));
-                let rows = self.counting(&counted)?.execute(partition, context)?;
-                // Held as long as there may be more rows.
-                let rows = rows.inspect(move |_| {
-                    let _held = &counted;
-                });
-                rows.boxed()
-            }
+        let rows = if let Some(counted) = &self.counted {
+            let counted = Arc::clone(counted);
+            let rows = self.input.execute(partition, context)?;
+            let rows = rows.map(move |batch| {
+                let batch = batch?;
+                let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+                counted.add(&batch)?;
+                Ok(batch)
+            });
+            rows.boxed()
+        } else {
+            let consumer = MemoryConsumer::new(format!("window[{partition}]"));
+            let counted = Arc::new(Mutex::new(Counted {
+                held: consumer.register(context.memory_pool()),
+                last: Vec::new(),
+            }));
+            let rows = self.counting(&counted)?.execute(partition, context)?;
+            // Held as long as there may be more rows.
+            let rows = rows.inspect(move |_| {
+                let _held = &counted;
+            });
+            rows.boxed()
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }

@@ -14,12 +14,14 @@ use crate::config::Config;
 use crate::dataset;
 use crate::error::Error;
 use crate::label::LabelSettings;
+use crate::label::decode::DecodeConfig;
 use crate::label::job::LabelJob;
 use crate::promotion::{self, Promotion, PromotionError};
+use crate::runs;
 use crate::runtime::Device;
 use crate::store::StorageOptions;
 use crate::teacher::TeacherError;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, WorkspaceError};
 
 /// How often a re-labelling that is under way looks whether somebody else has become current.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -233,11 +235,37 @@ async fn settings(
         };
         config.label.encoding = found.encoding;
         config.label.top_k = found.top_k.unwrap_or(config.label.top_k);
+        config.decode = limits(workspace, dataset, teacher).await?;
         config.decode.exif_orientation = found.exif_orientation;
         config.decode.scaled_jpeg = found.scaled_jpeg;
         break;
     }
     Ok(config)
+}
+
+/// The widest limits on images that a run had which labelled the dataset by this teacher: what they let through another teacher labels as well.
+async fn limits(
+    workspace: &Workspace,
+    dataset: &str,
+    teacher: &str,
+) -> Result<DecodeConfig, WorkspaceError> {
+    let runs = runs::list(workspace).await?;
+    let of_it = runs.into_iter().filter(|run| {
+        run.kind == "label"
+            && run.dataset.as_deref() == Some(dataset)
+            && run.teacher.as_deref() == Some(teacher)
+    });
+    let limits = of_it.filter_map(|run| {
+        let decode = run.settings.get("decode")?.clone();
+        serde_json::from_value::<DecodeConfig>(decode).ok()
+    });
+    let widest = limits.reduce(|a, b| DecodeConfig {
+        max_bytes: a.max_bytes.max(b.max_bytes),
+        max_pixels: a.max_pixels.max(b.max_pixels),
+        max_memory: a.max_memory.max(b.max_memory),
+        ..a
+    });
+    Ok(widest.unwrap_or_default())
 }
 
 impl Relabelled {

@@ -251,7 +251,7 @@ impl Run<'_> {
             self.view("targets", targets.clone())?;
             if chosen.expected.is_none_or(|rows| rows > HELD_ROWS) {
                 catalog::join_by_sorting(&self.context);
-                catalog::fit_batches(&self.context, targets.schema().as_arrow())?;
+                catalog::fit_batches(&self.context, targets.schema().as_arrow());
             }
             self.context.register_udf(functions::is_labelled(&missing));
         }
