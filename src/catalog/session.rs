@@ -143,7 +143,7 @@ pub fn fit_batches(context: &SessionContext, rows: &Schema) {
 }
 
 /// Bytes of a value, about; those of texts and lists, which have any length, by experience.
-fn bytes_of(value: &DataType) -> usize {
+pub(super) fn bytes_of(value: &DataType) -> usize {
     const OF_TEXT: usize = 64;
     const OF_LIST: usize = 32;
     match value {

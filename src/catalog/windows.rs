@@ -23,6 +23,8 @@ use datafusion::physical_plan::windows::WindowAggExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::StreamExt as _;
 
+use super::session::bytes_of;
+
 /// What a byte of input is held as: itself, and once more where all of it is put together.
 const HELD: usize = 2;
 
@@ -71,6 +73,16 @@ impl CountedExec {
             properties,
             counted,
         }
+    }
+
+    /// Bytes of what the window adds to a row, about.
+    fn result_bytes(&self) -> usize {
+        let inputs = self.input.children().into_iter();
+        let columns: usize = inputs.map(|input| input.schema().fields().len()).sum();
+        let schema = self.input.schema();
+        // The window's own columns come last.
+        let added = schema.fields().iter().skip(columns);
+        added.map(|field| bytes_of(field.data_type())).sum()
     }
 
     /// The window, over an input whose rows are added up.
@@ -151,6 +163,7 @@ impl ExecutionPlan for CountedExec {
             let counted = Arc::new(Mutex::new(Counted {
                 held: consumer.register(context.memory_pool()),
                 last: Vec::new(),
+                result: self.result_bytes(),
             }));
             let rows = self.counting(&counted)?.execute(partition, context)?;
             // Held as long as there may be more rows.
@@ -169,6 +182,8 @@ struct Counted {
     held: MemoryReservation,
     /// The buffers of the last batch, of which the next one may share some.
     last: Vec<Buffer>,
+    /// Bytes of what the window adds to a row.
+    result: usize,
 }
 
 impl Counted {
@@ -184,7 +199,8 @@ impl Counted {
         };
         let bytes: usize = buffers.iter().filter(is_new).map(Buffer::capacity).sum();
         self.last = buffers;
-        self.held.try_grow(bytes * HELD)
+        let result = batch.num_rows() * self.result;
+        self.held.try_grow((bytes + result) * HELD)
     }
 }
 
