@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use serde::Serialize;
 
 use super::{lazy, records};
-use crate::jobs::{self, Job, JobView};
+use crate::jobs::{self, Ended, Job, JobView};
 use crate::workspace::Workspace;
 
 #[derive(Serialize)]
@@ -62,8 +62,9 @@ pub(super) fn schema() -> SchemaRef {
 }
 
 /// Its rows.
-pub(super) async fn rows(workspace: Workspace) -> Result<RecordBatch> {
-    let jobs = jobs::list(&workspace).await.map_err(lazy::unreadable)?;
+pub(super) async fn rows(workspace: Workspace, ended: Ended) -> Result<RecordBatch> {
+    let jobs = jobs::list_again(&workspace, &ended).await;
+    let jobs = jobs.map_err(lazy::unreadable)?;
     let rows: Vec<Row> = jobs.iter().map(Row::new).collect();
     Ok(records::batch(&schema(), &rows)?)
 }

@@ -39,6 +39,7 @@ mod trainings;
 mod views;
 mod whole;
 mod windows;
+mod wrapping;
 mod yielding;
 
 use std::sync::Arc;
@@ -127,7 +128,10 @@ async fn register_with(
     let (stages, models) = (pipelines::stages(), pipelines::models());
     lazy::register(workspace, context, "runs", runs::schema(), runs::rows)?;
     lazy::register(workspace, context, "audit", audit::schema(), audit::rows)?;
-    lazy::register(workspace, context, "jobs", jobs::schema(), jobs::rows)?;
+    let ended = cache.map(|cache| cache.ended_jobs.clone());
+    let ended = ended.unwrap_or_default();
+    let job_rows = move |workspace| jobs::rows(workspace, ended.clone());
+    lazy::register(workspace, context, "jobs", jobs::schema(), job_rows)?;
     lazy::register(
         workspace,
         context,

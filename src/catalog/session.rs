@@ -22,8 +22,9 @@ use super::columns::Columns;
 use super::fits::{CallsFit, ConstantsFit};
 use super::read_only::ReadOnly;
 use super::superseded::Superseded;
-use super::windows::CountWindows;
-use super::yielding::YieldInJoins;
+use super::windows::COUNT_WINDOWS;
+use super::yielding::YIELD_IN_JOINS;
+use crate::jobs::Ended;
 use crate::store;
 use crate::workspace::Workspace;
 
@@ -37,6 +38,8 @@ pub struct Cache {
     bytes: usize,
     pub(super) columns: Columns,
     pub(super) superseded: Superseded,
+    /// Of the workspace.
+    pub(crate) ended_jobs: Ended,
 }
 
 impl Cache {
@@ -48,6 +51,7 @@ impl Cache {
             bytes: footers,
             columns: Columns::new(columns),
             superseded: Superseded::default(),
+            ended_jobs: Ended::default(),
         }
     }
 }
@@ -56,8 +60,8 @@ impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "footers of {} bytes at most, {:?}, {:?}",
-            self.bytes, self.columns, self.superseded
+            "footers of {} bytes at most, {:?}, {:?}, {:?}",
+            self.bytes, self.columns, self.superseded, self.ended_jobs
         )
     }
 }
@@ -81,6 +85,9 @@ fn with_memory(
     Ok(context)
 }
 
+/// Rows of a selection's batches, which are narrow: what a batch costs, however many it has, is shared by these.
+const ROWS: usize = 16 * 1024;
+
 /// A context for selections, whose queries hold so many bytes at most: rows keep the order of the files, and how they fall into partitions follows from the files alone.
 ///
 /// # Errors
@@ -99,6 +106,7 @@ pub fn selection_context(
     options.execution.enable_file_stream_work_stealing = false;
     // A join that filters its other side waits for all of its partitions, and a selection reads some of them after the others.
     options.optimizer.enable_join_dynamic_filter_pushdown = false;
+    options.execution.batch_size = ConfigNonZeroUsize::try_new(ROWS)?;
     drop(state);
     Ok(context)
 }
@@ -130,7 +138,7 @@ const WIDE_BATCH: usize = 1024 * 1024;
 /// Fewest rows of a batch, however wide.
 const FEWEST_ROWS: usize = 16;
 
-/// Lets a context's batches of such rows have no more than about 1 MiB: a sort needs room for twice the first one, of its share of the memory, and cannot spill before.
+/// Lets a context's batches of such rows have no more than about 1 MiB: each partition that is read holds some. And a sort needs room for twice the first one, of its share of the memory, and cannot spill before.
 pub fn fit_batches(context: &SessionContext, rows: &Schema) {
     let bytes: usize = rows.fields().iter().map(|f| bytes_of(f.data_type())).sum();
     let fits = (WIDE_BATCH / bytes.max(1)).max(FEWEST_ROWS);
@@ -178,8 +186,8 @@ pub(super) fn read_only(
         .with_table_factories(HashMap::new())
         .with_analyzer_rule(Arc::new(CallsFit))
         .with_optimizer_rule(Arc::new(ConstantsFit { most: memory }))
-        .with_physical_optimizer_rule(Arc::new(YieldInJoins))
-        .with_physical_optimizer_rule(Arc::new(CountWindows))
+        .with_physical_optimizer_rule(Arc::new(YIELD_IN_JOINS))
+        .with_physical_optimizer_rule(Arc::new(COUNT_WINDOWS))
         .build();
     let context = SessionContext::new_with_state(state);
     bounded::register(&context, memory);

@@ -8,15 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array as _, ArrayData, RecordBatch};
 use arrow::buffer::Buffer;
-use datafusion::common::tree_node::{
-    Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion,
-};
-use datafusion::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::WindowAggExec;
@@ -24,37 +20,17 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::StreamExt as _;
 
 use super::session::bytes_of;
+use super::wrapping::Wrapping;
 
 /// What a byte of input is held as: itself, and once more where all of it is put together.
 const HELD: usize = 2;
 
 /// See the module.
-#[derive(Debug)]
-pub(super) struct CountWindows;
-
-impl PhysicalOptimizerRule for CountWindows {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|plan| {
-            if plan.is::<WindowAggExec>() {
-                return Ok(Transformed::yes(Arc::new(CountedExec::new(plan, None)) as _));
-            }
-            Ok(Transformed::no(plan))
-        })
-        .data()
-    }
-
-    fn name(&self) -> &'static str {
-        "count_windows"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
+pub(super) const COUNT_WINDOWS: Wrapping = Wrapping {
+    name: "count_windows",
+    is_of: |plan| plan.is::<WindowAggExec>(),
+    with: |plan| Arc::new(CountedExec::new(plan, None)),
+};
 
 /// A window, or while it runs its input: rows as they are.
 #[derive(Debug)]

@@ -5,12 +5,9 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::config::ConfigOptions;
-use datafusion::error::Result;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
+
+use super::wrapping::Wrapping;
 
 /// Operators that may give many batches for one.
 const MULTIPLYING: [&str; 5] = [
@@ -22,30 +19,8 @@ const MULTIPLYING: [&str; 5] = [
 ];
 
 /// See the module.
-#[derive(Debug)]
-pub(super) struct YieldInJoins;
-
-impl PhysicalOptimizerRule for YieldInJoins {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|plan| {
-            if MULTIPLYING.contains(&plan.name()) {
-                let yielding = CooperativeExec::new(plan);
-                return Ok(Transformed::yes(Arc::new(yielding) as _));
-            }
-            Ok(Transformed::no(plan))
-        })
-        .data()
-    }
-
-    fn name(&self) -> &'static str {
-        "yield_in_joins"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
+pub(super) const YIELD_IN_JOINS: Wrapping = Wrapping {
+    name: "yield_in_joins",
+    is_of: |plan| MULTIPLYING.contains(&plan.name()),
+    with: |plan| Arc::new(CooperativeExec::new(plan)),
+};

@@ -36,6 +36,7 @@ use self::frame::navigation;
 pub use self::frame::{failed, login};
 pub use self::place::Place;
 use crate::catalog::{self, Cache, QUERY_MEMORY};
+use crate::jobs::Ended;
 use crate::report::{ReportError, ReportJob, TrainingReport};
 use crate::store::StorageOptions;
 use crate::workspace::Workspace;
@@ -107,6 +108,7 @@ impl Dashboard {
         Ok(View {
             workspace: &self.workspace,
             storage: &self.storage,
+            ended_jobs: &self.cache.ended_jobs,
             context,
         })
     }
@@ -116,5 +118,6 @@ impl Dashboard {
 struct View<'a> {
     workspace: &'a Workspace,
     storage: &'a StorageOptions,
+    ended_jobs: &'a Ended,
     context: SessionContext,
 }

@@ -74,7 +74,7 @@ pub(super) async fn page(view: &View<'_>) -> Result<String, ReportError> {
     }
     let known = teachers::list(view.workspace).await?;
     let runs: Vec<Run> = view.rows(RUNS, &[]).await?;
-    let jobs = jobs::list(view.workspace).await?;
+    let jobs = jobs::list_again(view.workspace, view.ended_jobs).await?;
     let current = history.last();
     let all: u64 = images.values().sum();
     let frame = Frame {

@@ -166,11 +166,17 @@ pub(super) async fn some(workspace: &Workspace, ids: Vec<String>) -> Result<Foun
             Err(id) => found.damaged.push(id),
         }
     }
-    found.jobs.sort_by(|a, b| {
+    found.jobs = in_order(found.jobs);
+    Ok(found)
+}
+
+/// Jobs in the order in which they were submitted.
+pub(super) fn in_order(mut jobs: Vec<Job>) -> Vec<Job> {
+    jobs.sort_by(|a, b| {
         let key = |job: &Job| (job.file.submitted.clone(), job.file.id.clone());
         key(a).cmp(&key(b))
     });
-    Ok(found)
+    jobs
 }
 
 /// Cancels a job: at once where nobody works on it; otherwise whoever does ends it as soon as it sees that.

@@ -3,6 +3,7 @@
 //! ```text
 //! work.rs                       what a job does: a command with its settings
 //!   │ journal.rs                submitted once by its key: jobs/JOB/job.json
+//!   │ ended.rs                  listed again and again by a server
 //!   ▼
 //! lease.rs                      taken, renewed, ended: jobs/JOB/000001.json, …, each the next number
 //!   │ worker.rs                 of several workers one has it
@@ -15,6 +16,7 @@
 
 mod command;
 mod config;
+mod ended;
 mod error;
 mod journal;
 mod lease;
@@ -27,6 +29,7 @@ mod work;
 mod worker;
 
 pub use self::config::{JobsConfig, WorkerConfig};
+pub use self::ended::{Ended, list_again};
 pub use self::error::JobError;
 pub(crate) use self::journal::number_of;
 pub use self::journal::{cancel, get, list, submit};

@@ -46,7 +46,7 @@ pub(super) async fn list(
     State(service): State<Shared>,
     Asked(which): Asked<Which>,
 ) -> Result<Json<Items<Value>>, Problem> {
-    let mut all = jobs::list(&service.workspace).await?;
+    let mut all = jobs::list_again(&service.workspace, &service.queries.cache.ended_jobs).await?;
     all.retain(|job| which.state.is_none_or(|state| job.state() == state));
     all.reverse();
     let page = Page::of(which.limit, which.page_token);
