@@ -463,6 +463,33 @@ fn a_tar_a_parquet_file_and_a_list_of_urls_are_read_over_http() {
 }
 
 #[test]
+fn a_weak_etag_tells_another_state_as_a_strong_one_does() {
+    let place = Place::with_teacher();
+    let site = place.path("site");
+    std::fs::create_dir_all(site.join("www")).unwrap();
+    let photos = [0, 1].map(|n| jpeg(colour(n).0, n));
+    let tar = tar(&[("a.jpg", &photos[0]), ("b.jpg", &photos[1])]);
+    std::fs::write(site.join("www/photos.tar"), tar).unwrap();
+    let server = S3::public(&site);
+    let label = |dataset: &str, fault: Fault| -> serde_json::Value {
+        let source = format!("{}/www/photos.tar", server.faulty("www", 1, fault));
+        let of = ["label", "--dataset", dataset, "--source", &source];
+        let by = ["--teacher", "tiny", "--json"];
+        let http = ["--storage-option", "allow_http=true"];
+        serde_json::from_str(&place.ok(&[&of[..], &by, &http].concat())).unwrap()
+    };
+    let summary = label("same", Fault::Weak);
+    assert_eq!(summary["labelled"], 2, "{summary}");
+    let etags = place.sql("SELECT DISTINCT etag FROM manifest");
+    assert!(etags[0]["etag"].as_str().unwrap().starts_with("W/"));
+    // As large, and yet another one.
+    let summary = label("other", Fault::WeakChanged);
+    assert_eq!(summary["labelled"], 0, "{summary}");
+    let reasons = place.sql("SELECT DISTINCT reason FROM rejects");
+    assert_eq!(reasons, [serde_json::json!({"reason": "changed"})]);
+}
+
+#[test]
 fn one_forbidden_image_is_a_reject_and_a_forbidden_bucket_stops_the_run() {
     let bucket = Bucket::new();
     let endpoint = bucket.s3.faulty("photos/in/007.jpg", 1, Fault::Forbidden);

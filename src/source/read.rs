@@ -200,11 +200,16 @@ fn matching(etag: Option<&str>) -> Option<String> {
     etag.filter(|e| !e.starts_with(WEAK)).map(str::to_owned)
 }
 
+fn without_strength(etag: &str) -> &str {
+    etag.strip_prefix(WEAK).unwrap_or(etag)
+}
+
 /// Whether an answer is of another state than the one with this weak etag, which the store was not asked to match.
 fn is_another(listed: Option<&str>, got: &GetResult) -> bool {
-    let strength = |etag: &str| etag.strip_prefix(WEAK).unwrap_or(etag).to_owned();
     match (listed, got.meta.e_tag.as_deref()) {
-        (Some(listed), Some(now)) if listed.starts_with(WEAK) => strength(listed) != strength(now),
+        (Some(listed), Some(now)) if listed.starts_with(WEAK) => {
+            without_strength(listed) != without_strength(now)
+        }
         _ => false,
     }
 }

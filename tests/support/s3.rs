@@ -149,8 +149,22 @@ pub(crate) enum Fault {
     Gone,
     /// Passes the answer on in eight pieces with pauses of 0.3 s.
     Slow,
+    /// Passes the answer on with a weak etag, as servers send it that compress.
+    Weak,
+    /// The same, as if the object had changed after its size was asked for.
+    WeakChanged,
     /// Passes the request on without its conditions, as stores do that do not know them.
     IgnoreConditions,
+}
+
+/// Has an answer's etag begin otherwise.
+fn weaken(answer: &mut Vec<u8>, beginning: &[u8]) {
+    const STRONG: &[u8] = b"\r\netag: \"";
+    let at = answer.windows(STRONG.len()).position(|w| w == STRONG);
+    if let Some(at) = at {
+        let end = at + STRONG.len();
+        answer.splice(end - 1..end, beginning.iter().copied());
+    }
 }
 
 /// One request a connection: the proxy asks both sides to close, so that every request meets it.
@@ -237,6 +251,10 @@ async fn relay(
     server.write_all(&body).await?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).await?;
+    if hit && matches!(fault, Fault::Weak | Fault::WeakChanged) {
+        let changed = matches!(fault, Fault::WeakChanged) && line.starts_with("GET");
+        weaken(&mut answer, if changed { b"W/\"changed-" } else { b"W/\"" });
+    }
     if hit && matches!(fault, Fault::LoseAnswer) {
         return Ok(());
     }
