@@ -27,6 +27,7 @@ pub mod error;
 pub mod fence;
 pub mod run;
 
+pub mod allocator;
 pub mod audit;
 mod entries;
 pub mod hex;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use futures::FutureExt as _;
 use understudy::Error;
+use understudy::allocator;
 use understudy::child;
 use understudy::cli::Cli;
 use understudy::error::INTERRUPTED;
@@ -15,6 +16,7 @@ use understudy::run::run;
 use understudy::telemetry::Telemetry;
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// XXH3 (64 bits) of the key's bytes with the seed.
+#[inline]
 pub fn seeded_hash(seed: u64, key: &str) -> u64 {
     xxh3_64_with_seed(key.as_bytes(), seed)
 }

@@ -2,6 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use clap::Parser as _;
+use understudy::cli::{Cli, Command};
+use understudy::run::select_job;
+use understudy::store::StorageOptions;
+use understudy::workspace::Workspace;
+
 use crate::support::{Place, colour, differing, files, jpeg, python};
 
 /// Labels of another system, with ties, rows at exactly 0.3f32, nulls, NaN, one-row classes; cut into `n` files. Gives the folder.
@@ -271,6 +277,44 @@ fn what_a_selection_leaves_out_is_one_of_its_inputs() {
     let (code, text) = again("t", &["--threshold", "0.1"]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("images changed or went"), "{text}");
+}
+
+/// The labels of a selection are those that were there when it began: rows that come between its passes would be chosen by what the passes before never saw.
+#[test]
+fn labels_that_come_between_two_passes_are_not_seen() {
+    let place = Place::with_teacher();
+    for n in 0..6 {
+        place.put(&format!("{n}.jpg"), &jpeg(colour(n).0, n));
+    }
+    place.label(&[]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = place.path("w").display().to_string();
+    let of = ["--dataset", "d", "--teacher", "tiny"];
+    let rules = ["--threshold", "0.1", "--keep-duplicates"];
+    let line = ["understudy", "select", "--workspace", &url, "--name", "s"];
+    let cli = Cli::parse_from([&line[..], &of, &rules].concat());
+    let Command::Select(args) = cli.command else {
+        panic!("not a selection");
+    };
+    let job = select_job(&args).unwrap();
+    runtime.block_on(async {
+        let workspace = Workspace::open(&url, &StorageOptions::default()).await;
+        let workspace = workspace.unwrap();
+        let passed = job.prepare(&workspace).await.unwrap();
+        let rows = async || {
+            let selected = passed.query("selected.sql").await.unwrap();
+            selected.count().await.unwrap() as i64
+        };
+        let before = rows().await;
+        assert_eq!(before, place.number("SELECT count(*) FROM labels"));
+        place.put("late.jpg", &jpeg(colour(0).0, 0));
+        place.label(&[]);
+        // For a second a listing would count in any case.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        assert_eq!(rows().await, before);
+        let labels = place.number("SELECT count(*) FROM labels");
+        assert_eq!(labels, before + 1);
+    });
 }
 
 #[test]
@@ -573,6 +617,27 @@ fn one_teacher_may_filter_and_another_label() {
     assert_eq!(json["unlabelled"]["keys"], 2);
     let example = json["unlabelled"]["examples"][0].as_str().unwrap();
     assert!(example.ends_with("12.jpg"), "{example}");
+
+    // Where the other teacher has labelled none of them as they are now, there is nothing to choose.
+    place.add_teacher("late", &crate::support::onnx::Model::default());
+    let one = place.path("one");
+    std::fs::create_dir(&one).unwrap();
+    std::fs::write(one.join("a.jpg"), jpeg(colour(0).0, 0)).unwrap();
+    let label = |teacher: &str| {
+        let source = one.display().to_string();
+        let of = ["--dataset", "one", "--source", &source];
+        place.ok(&[&["label", "--teacher", teacher][..], &of].concat());
+    };
+    label("late");
+    std::fs::write(one.join("a.jpg"), jpeg(colour(1).0, 1)).unwrap();
+    label("tiny");
+    let select = ["select", "--name", "none", "--dataset", "one"];
+    let teachers = ["--teacher", "late", "--filter-teacher", "tiny"];
+    let of = [&select[..], &teachers, &["--threshold", "0.2"]].concat();
+    let (code, text) = place.fails(&of);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("1 without a soft label"), "{text}");
+    assert!(!place.path("w/selections/none/selection.json").exists());
 
     // Classes of one teacher and soft labels of another would not fit together where they number classes differently.
     let names = r#"["red", "green", "blue", "dark"]"#;

@@ -25,7 +25,7 @@ use crate::child;
 use crate::config::{Config, ConfigError};
 use crate::manifest;
 use crate::select;
-use crate::select::input::foreign_fingerprints;
+use crate::select::foreign;
 use crate::source::Source;
 use crate::store::{self, Created, StorageOptions};
 use crate::workspace::{Workspace, to_json};
@@ -251,7 +251,7 @@ impl ExportJob {
                 let mut named = self.named(&frame).await?;
                 let hashes = match &selected.file.input.labels {
                     None => None,
-                    Some(files) => foreign_fingerprints(files, &self.storage, context).await?,
+                    Some(files) => foreign::fingerprints(files, &self.storage, context).await?,
                 };
                 let hashes = hashes.map(images::fingerprints).transpose()?;
                 let sources = std::mem::take(&mut named.sources);

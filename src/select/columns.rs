@@ -6,8 +6,12 @@ use arrow::array::{
 use arrow::array::{
     BinaryArray, BinaryViewArray, FixedSizeBinaryArray, LargeBinaryArray, LargeStringArray,
 };
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Float32Type, Int64Type};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Float32Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type,
+};
 use datafusion::error::{DataFusionError, Result};
 
 /// A column of strings.
@@ -29,6 +33,15 @@ impl<'a> Texts<'a> {
         }
     }
 
+    /// Whether two of them are certainly the same.
+    #[inline]
+    fn is_same(&self, a: usize, b: usize) -> bool {
+        match self {
+            Self::View(views) => views.views()[a] == views.views()[b],
+            Self::Small(_) | Self::Large(_) => self.get(a) == self.get(b),
+        }
+    }
+
     pub(super) fn null_count(&self) -> usize {
         match self {
             Self::Small(a) => a.null_count(),
@@ -38,6 +51,7 @@ impl<'a> Texts<'a> {
     }
 
     /// The value; `None` where it is null.
+    #[inline]
     pub(super) fn get(&self, i: usize) -> Option<&'a str> {
         match self {
             Self::Small(a) => a.is_valid(i).then(|| a.value(i)),
@@ -47,14 +61,51 @@ impl<'a> Texts<'a> {
     }
 }
 
+/// How many of these rows have each text, of a column that has few, in runs of any length.
+pub(super) fn in_runs(
+    array: &ArrayRef,
+    rows: &BooleanBuffer,
+    mut count: impl FnMut(&str, u64),
+) -> Result<()> {
+    let texts = Texts::of(array)?;
+    let mut run: Option<(usize, u64)> = None;
+    let mut end = |run: Option<(usize, u64)>| {
+        if let Some((first, rows)) = run {
+            count(texts.get(first).unwrap_or_default(), rows);
+        }
+    };
+    for row in rows.set_indices() {
+        match &mut run {
+            Some((first, rows)) if texts.is_same(*first, row) => *rows += 1,
+            _ => end(run.replace((row, 1))),
+        }
+    }
+    end(run);
+    Ok(())
+}
+
 /// A column of classes, of any integer type. One that is larger than the largest Int64 is an error: as a null it would be the class 0.
 pub(super) fn classes(array: &ArrayRef) -> Result<Int64Array> {
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    let classes = cast_with_options(array, &DataType::Int64, &options)?;
-    Ok(classes.as_primitive::<Int64Type>().clone())
+    Ok(match array.data_type() {
+        DataType::Int64 => array.as_primitive::<Int64Type>().clone(),
+        DataType::UInt8 => widened::<UInt8Type>(array),
+        DataType::UInt16 => widened::<UInt16Type>(array),
+        DataType::UInt32 => widened::<UInt32Type>(array),
+        DataType::Int32 => widened::<Int32Type>(array),
+        _ => {
+            let options = CastOptions {
+                safe: false,
+                ..CastOptions::default()
+            };
+            let classes = cast_with_options(array, &DataType::Int64, &options)?;
+            classes.as_primitive::<Int64Type>().clone()
+        }
+    })
+}
+
+/// Numbers that all fit: a cast would ask each of them.
+fn widened<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &ArrayRef) -> Int64Array {
+    array.as_primitive::<T>().unary(Into::into)
 }
 
 /// A column of confidences.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, UInt32Array};
-use arrow::buffer::BooleanBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
@@ -73,24 +73,50 @@ pub(super) fn is_confidence() -> ScalarUDF {
 
 /// What the second pass asks of a row: `is_decided_by_key(class, confidence)`, whether its key decides anything, and `is_within_reach(class, confidence)`, whether it may be chosen.
 pub(super) fn of_second_pass(choice: &Arc<Choice>) -> [ScalarUDF; 2] {
-    let of = |name, answer: fn(&Choice, i64, f32) -> bool| {
-        // Not held beyond the pass: the choice is completed after it.
-        let choice = Arc::downgrade(choice);
-        function(name, 2, DataType::Boolean, move |args| {
-            let gone = || DataFusionError::Internal("the pass is over".into());
-            let choice = choice.upgrade().ok_or_else(gone)?;
-            let (classes, confidences) = (classes(&args[0])?, confidences(&args[1])?);
-            Ok(yes_or_no(classes.len(), |i| {
-                classes.is_valid(i)
-                    && confidences.is_valid(i)
-                    && answer(&choice, classes.value(i), confidences.value(i))
-            }))
-        })
-    };
     [
-        of("is_decided_by_key", Choice::is_decided_by_key),
-        of("is_within_reach", Choice::is_within_reach),
+        asked_of(choice, "is_decided_by_key", |choice, class, confidence| {
+            choice.is_decided_by_key(class, confidence)
+        }),
+        asked_of(choice, "is_within_reach", |choice, class, confidence| {
+            choice.is_within_reach(class, confidence)
+        }),
     ]
+}
+
+/// A question about class and confidence that a choice answers, as a function of its own: each answer is a few instructions.
+fn asked_of(
+    choice: &Arc<Choice>,
+    name: &str,
+    answer: impl Fn(&Choice, i64, f32) -> bool + Send + Sync + 'static,
+) -> ScalarUDF {
+    // Not held beyond the pass: the choice is completed after it.
+    let choice = Arc::downgrade(choice);
+    function(name, 2, DataType::Boolean, move |args| {
+        let gone = || DataFusionError::Internal("the pass is over".into());
+        let choice = choice.upgrade().ok_or_else(gone)?;
+        let (classes, confidences) = (classes(&args[0])?, confidences(&args[1])?);
+        Ok(of_rows(&classes, confidences, |_, class, confidence| {
+            answer(&choice, class, confidence)
+        }))
+    })
+}
+
+/// An answer for each row that has a class and a confidence, and no for the others.
+fn of_rows(
+    classes: &Int64Array,
+    confidences: &Float32Array,
+    answer: impl Fn(usize, i64, f32) -> bool,
+) -> ArrayRef {
+    let rows = classes.values().iter().zip(confidences.values());
+    let mut rows = rows.enumerate();
+    let mut answers = BooleanBuffer::collect_bool(classes.len(), |_| {
+        let next = rows.next();
+        next.is_some_and(|(i, (class, confidence))| answer(i, *class, *confidence))
+    });
+    if let Some(valid) = NullBuffer::union(classes.nulls(), confidences.nulls()) {
+        answers = &answers & valid.inner();
+    }
+    Arc::new(BooleanArray::from(answers))
 }
 
 /// How rows are chosen: exactly, or as the paper's published code does it.
@@ -101,6 +127,7 @@ pub(super) enum Chosen {
 }
 
 impl Chosen {
+    #[inline]
     fn is_chosen<'a>(&self, class: i64, confidence: f32, key: impl Fn() -> &'a str) -> bool {
         match self {
             Self::Exact(choice) => choice.is_chosen(class, confidence, key),
@@ -144,27 +171,27 @@ pub(super) fn of_chosen(chosen: &Arc<Chosen>) -> [ScalarUDF; 4] {
             "a label has no key: leave rows whose `key` is null out of the labels".into(),
         )
     };
-    let of = |name, answer: fn(&Chosen, i64, f32, (&Texts<'_>, usize)) -> bool| {
-        let chosen = Arc::clone(chosen);
-        function(name, 3, DataType::Boolean, move |args| {
-            let classes = classes(&args[0])?;
-            let confidences = confidences(&args[1])?;
-            let keys = Texts::of(&args[2])?;
-            if keys.null_count() > 0 {
-                return Err(no_key());
-            }
-            Ok(yes_or_no(classes.len(), |i| {
-                classes.is_valid(i)
-                    && confidences.is_valid(i)
-                    && answer(&chosen, classes.value(i), confidences.value(i), (&keys, i))
-            }))
+    let with_key =
+        |name, answer: fn(&Chosen, &Int64Array, &Float32Array, &Texts<'_>) -> ArrayRef| {
+            let chosen = Arc::clone(chosen);
+            function(name, 3, DataType::Boolean, move |args| {
+                let keys = Texts::of(&args[2])?;
+                if keys.null_count() > 0 {
+                    return Err(no_key());
+                }
+                let (classes, confidences) = (classes(&args[0])?, confidences(&args[1])?);
+                Ok(answer(&chosen, &classes, confidences, &keys))
+            })
+        };
+    let is_chosen = with_key("is_chosen", |chosen, classes, confidences, keys| {
+        of_rows(classes, confidences, |i, class, confidence| {
+            chosen.is_chosen(class, confidence, || keys.get(i).unwrap_or_default())
         })
-    };
-    let is_chosen = of("is_chosen", |chosen, class, confidence, (keys, i)| {
-        chosen.is_chosen(class, confidence, || keys.get(i).unwrap_or_default())
     });
-    let is_best = of("is_best", |chosen, class, confidence, (keys, i)| {
-        chosen.is_best(class, confidence, keys.get(i).unwrap_or_default())
+    let is_best = with_key("is_best", |chosen, classes, confidences, keys| {
+        of_rows(classes, confidences, |i, class, confidence| {
+            chosen.is_best(class, confidence, keys.get(i).unwrap_or_default())
+        })
     });
     let of = Arc::clone(chosen);
     let rank = function("rank_in_class", 2, DataType::UInt32, move |args| {

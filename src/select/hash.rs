@@ -67,6 +67,7 @@ impl Quantile {
         }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, hash: u64) {
         if hash < *self.window.start() {
             self.below += 1;

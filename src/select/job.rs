@@ -246,6 +246,9 @@ impl Run<'_> {
         for function in functions::of_chosen(&chosen.rows) {
             self.context.register_udf(function);
         }
+        if self.lazily {
+            catalog::fit_batches(&self.context, input.rows.schema().as_arrow());
+        }
         let missing = functions::Missing::default();
         if let Some(targets) = &input.targets {
             self.view("targets", targets.clone())?;

@@ -7,9 +7,10 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek as _, Write as _};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch, StringViewArray};
-use arrow::buffer::Buffer;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, RecordBatch, StringBuilder, StringViewArray,
+};
+use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -22,42 +23,57 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt as _, stream};
 
 /// A partition that is being kept, in Arrow's IPC format, in a file without a name: a killed process leaves none.
-pub(super) struct Keeping(StreamWriter<BufWriter<File>>);
+pub(super) struct Keeping {
+    schema: SchemaRef,
+    file: StreamWriter<BufWriter<File>>,
+}
 
 impl Keeping {
-    pub(super) fn new(schema: &Schema) -> Result<Self> {
+    pub(super) fn new(schema: &SchemaRef) -> Result<Self> {
         let file = BufWriter::new(tempfile::tempfile()?);
-        Ok(Self(StreamWriter::try_new(file, schema)?))
+        Ok(Self {
+            schema: Arc::clone(schema),
+            file: StreamWriter::try_new(file, schema)?,
+        })
     }
 
     pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        let own = |column: &ArrayRef| match column.as_string_view_opt() {
-            Some(texts) => owned(texts),
+        let columns = batch.columns().iter();
+        let columns = columns.map(|column| match column.as_string_view_opt() {
+            Some(texts) => gathered(texts),
             None => Arc::clone(column),
-        };
-        let columns = batch.columns().iter().map(own).collect();
-        self.0
-            .write(&RecordBatch::try_new(batch.schema(), columns)?)?;
+        });
+        let schema = Arc::clone(&self.schema);
+        let batch = RecordBatch::try_new(schema, columns.collect())?;
+        self.file.write(&batch)?;
         Ok(())
     }
 
     pub(super) fn finish(self) -> Result<File> {
-        let mut file = self.0.into_inner()?;
+        let mut file = self.file.into_inner()?;
         file.flush()?;
         file.into_inner()
             .map_err(|e| DataFusionError::IoError(e.into_error()))
     }
 }
 
-/// These texts without the others of the pages that they were read from, which a view holds: where there are few others they stay.
-fn owned(texts: &StringViewArray) -> ArrayRef {
-    let held: usize = texts.data_buffers().iter().map(Buffer::len).sum();
-    let lengths = texts.views().iter().map(|view| *view as u32 as usize);
-    if held > 2 * lengths.sum::<usize>() {
-        Arc::new(texts.gc())
-    } else {
-        Arc::new(texts.clone())
-    }
+/// The schema of kept rows: their texts lie side by side, where a view would be written with its place and looked at once more when it is read.
+pub(super) fn schema(rows: &Schema) -> SchemaRef {
+    let fields = rows.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8View => {
+            let texts = field.as_ref().clone().with_data_type(DataType::Utf8);
+            Arc::new(texts)
+        }
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Fields>()))
+}
+
+fn gathered(texts: &StringViewArray) -> ArrayRef {
+    let bytes = texts.lengths().map(|length| length as usize).sum();
+    let mut all = StringBuilder::with_capacity(texts.len(), bytes);
+    texts.iter().for_each(|text| all.append_option(text));
+    Arc::new(all.finish())
 }
 
 /// What was kept, partition by partition.
@@ -72,10 +88,9 @@ struct Partition {
 }
 
 impl Kept {
-    /// Partitions with their numbers, in any order.
-    pub(super) fn new(schema: SchemaRef, mut files: Vec<(usize, File)>) -> Self {
-        files.sort_by_key(|(partition, _)| *partition);
-        let partition = |(_, file)| {
+    /// Partitions in their order.
+    pub(super) fn new(schema: SchemaRef, files: Vec<File>) -> Self {
+        let partition = |file| {
             let schema = Arc::clone(&schema);
             Arc::new(Partition { schema, file })
         };

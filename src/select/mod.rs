@@ -16,6 +16,7 @@
 mod columns;
 mod duplicates;
 mod fingerprints;
+pub(crate) mod foreign;
 mod functions;
 mod hash;
 mod histogram;

@@ -43,6 +43,7 @@ impl Order {
     }
 
     /// A candidate.
+    #[inline]
     pub(super) fn push(&mut self, class: i64, confidence: f32, key: &str) {
         let Some(i) = self.choice.index.get(class) else {
             return;
@@ -51,18 +52,16 @@ impl Order {
             overall.push(seeded_hash(self.choice.rules.seed, key));
             return;
         }
+        let (keys, confidence) = (self.choice.keys_of(i), bits(confidence));
         // A user's own query may let other rows through.
-        if !self.choice.is_decided(i, confidence) {
+        if !keys.decide(confidence) {
             return;
         }
-        let (known, order) = (&self.choice.classes[i], &mut self.classes[i]);
-        let confidence = bits(confidence);
-        if let Some(most) = known.tie
-            && known.cut == confidence
-        {
+        let order = &mut self.classes[i];
+        if keys.is_tied(confidence) {
             // Hashes of tied rows wait until it is known which of them are in.
             order.tied.insert(key.to_owned());
-            if order.tied.len() as u64 > most {
+            if order.tied.len() as u64 > self.choice.classes[i].tie.unwrap_or(0) {
                 order.tied.pop_last();
             }
             return;
@@ -119,6 +118,7 @@ impl Order {
 }
 
 impl ClassOrder {
+    #[inline]
     fn hash(&mut self, hash: u64) {
         for quantile in [&mut self.sample, &mut self.extra].into_iter().flatten() {
             quantile.push(hash);

@@ -10,15 +10,15 @@ use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 
 use super::SelectError;
-use super::columns::{Texts, classes, confidences};
+use super::columns::{Texts, classes, confidences, in_runs};
 use super::functions::{self, Chosen};
 use super::hash::NotFound;
 use super::histogram::Bins;
 use super::job::Run;
-use super::kept::{Keeping, Kept};
+use super::kept::{self, Keeping, Kept};
 use super::order::Order;
 use super::report::ClassRecord;
-use super::sweep::{Query, Rows, failed, partitions, sweep};
+use super::sweep::{self, Query, Sums, failed, partitions, sweep};
 use super::tally::Tally;
 use super::topk::{Balance, Choice, Rules};
 use crate::catalog;
@@ -96,21 +96,17 @@ impl Run<'_> {
         let step = |tally: &mut Tally, batch: &RecordBatch| {
             let (classes, confidences) = (classes(batch.column(0))?, confidences(batch.column(1))?);
             let (left_out, candidates) = told_apart(batch.column(2));
-            let reasons = Texts::of(batch.column(2))?;
             for i in candidates.set_indices() {
                 tally.push(classes.value(i), confidences.value(i));
             }
-            for i in left_out.set_indices() {
-                tally.leave_out(reasons.get(i).unwrap_or_default());
-            }
-            Ok(())
+            in_runs(batch.column(2), &left_out, |reason, rows| {
+                tally.leave_out(reason, rows);
+            })
         };
         let query = self.query("tally.sql").await?;
         let tallies = sweep(query, move || Tally::new(&rules), step).await?;
-        let all = tallies.into_iter().reduce(Tally::merged);
-        let mut all = all.unwrap_or_else(|| Tally::new(&rules));
-        let left_out = all.take_left_out();
-        Ok((all.finish(&rules, self.job.config.per_interval), left_out))
+        let sample = self.job.config.per_interval;
+        Ok(Tally::finish(tallies, &rules, sample))
     }
 
     /// The second pass.
@@ -132,7 +128,6 @@ impl Run<'_> {
         };
         let expected = choice.expected();
         let choice = Arc::new(choice);
-        let make = || (Order::new(&choice), Vec::new());
         let asked = functions::of_second_pass(&choice);
         for function in &asked {
             self.context.register_udf(function.clone());
@@ -145,27 +140,30 @@ impl Run<'_> {
         };
         let query = self.order_query(read * MANY < choice.candidates()).await?;
         let over = failed(query.file);
-        let schema = Arc::clone(query.frame.schema().inner());
-        let written = Arc::clone(&schema);
-        let workers = partitions(query, make, move |(mut order, mut kept), mut rows: Rows| {
-            let schema = Arc::clone(&written);
+        let schema = kept::schema(query.frame.schema().as_arrow());
+        let orders = {
+            let choice = Arc::clone(&choice);
+            Arc::new(Sums::new(move || Order::new(&choice)))
+        };
+        let (written, shared) = (Arc::clone(&schema), Arc::clone(&orders));
+        let kept = partitions(query, move |mut rows| {
+            let (schema, orders) = (Arc::clone(&written), Arc::clone(&shared));
             async move {
                 let keeping = keeps.then(|| Keeping::new(&schema)).transpose();
                 let mut keeping = keeping.map_err(over)?;
                 while let Some(batch) = rows.next().await? {
-                    step(&mut order, &batch).map_err(over)?;
+                    orders.add(|order| step(order, &batch)).map_err(over)?;
                     if let Some(keeping) = &mut keeping {
                         keeping.push(&batch).map_err(over)?;
                     }
                 }
-                if let Some(keeping) = keeping {
-                    kept.push((rows.partition, keeping.finish().map_err(over)?));
-                }
-                Ok((order, kept))
+                let kept = keeping.map(Keeping::finish);
+                kept.transpose().map_err(over)
             }
         });
-        let (orders, kept): (Vec<Order>, Vec<_>) = workers.await?.into_iter().unzip();
+        let kept = kept.await?;
         let mut all = Order::new(&choice);
+        let orders = sweep::parts(orders, "order.sql")?;
         orders.into_iter().for_each(|o| all.merge(o));
         let found = all.finish().map_err(|NotFound| SelectError::NotDistinct {
             chosen: 0,
@@ -204,15 +202,12 @@ impl Run<'_> {
         let step = |(bins, left_out): &mut (Bins, BTreeMap<String, u64>), batch: &RecordBatch| {
             let (classes, confidences) = (classes(batch.column(0))?, confidences(batch.column(1))?);
             let (without, candidates) = told_apart(batch.column(2));
-            let reasons = Texts::of(batch.column(2))?;
             for i in candidates.set_indices() {
                 bins.push(classes.value(i), confidences.value(i));
             }
-            for i in without.set_indices() {
-                let reason = reasons.get(i).unwrap_or_default();
-                *left_out.entry(reason.to_owned()).or_insert(0) += 1;
-            }
-            Ok(())
+            in_runs(batch.column(2), &without, |reason, rows| {
+                *left_out.entry(reason.to_owned()).or_insert(0) += rows;
+            })
         };
         let query = self.query("tally.sql").await?;
         let workers = sweep(query, Default::default, step).await?;

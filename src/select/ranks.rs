@@ -1,6 +1,7 @@
 //! Small look-ups that every row makes: a class's place in a table, and a confidence's rank among the best of its class.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Classes below this are looked up in an array.
 const SMALL: i64 = 65_536;
@@ -16,6 +17,7 @@ pub(super) struct ClassIndex {
 
 impl ClassIndex {
     /// The number of a class that was met.
+    #[inline]
     pub(super) fn get(&self, class: i64) -> Option<usize> {
         let found = match usize::try_from(class) {
             Ok(place) if class < SMALL => self.small.get(place).copied().unwrap_or(0),
@@ -24,7 +26,17 @@ impl ClassIndex {
         found.checked_sub(1).map(|number| number as usize)
     }
 
+    /// Something of each small class by itself, up to the largest one.
+    pub(super) fn small<T: Clone>(&self, of: impl Fn(usize) -> T, none: T) -> Vec<T> {
+        let of = |number: &u32| match number.checked_sub(1) {
+            Some(number) => of(number as usize),
+            None => none.clone(),
+        };
+        self.small.iter().map(of).collect()
+    }
+
     /// The number of a class; the next one where it is new.
+    #[inline]
     pub(super) fn number(&mut self, class: i64) -> usize {
         if let Some(number) = self.get(class) {
             return number;
@@ -45,14 +57,13 @@ impl ClassIndex {
     }
 }
 
-/// Confidences of the best of every class, as bits, in lines of the processor's cache: a row's rank is what lies above its line, and
-/// what of the line is higher. A binary search over all would miss the cache a dozen times a row.
+/// Confidences of the best of every class, as bits: a row's rank is what lies in the buckets above its own, and what of its bucket is higher.
 #[derive(Debug, Default)]
 pub(super) struct Ranks {
     classes: Vec<Ranked>,
 }
 
-/// Rows whose lines are asked of the memory together: more would not find room in the cache.
+/// Rows whose buckets are asked of the memory together, so that the wait for one is that for many.
 const TOGETHER: usize = 1024;
 
 impl Ranks {
@@ -64,133 +75,167 @@ impl Ranks {
     /// How many confidences of the class with this number are higher, row by row.
     pub(super) fn higher(&self, rows: &[(u32, u32)]) -> Vec<u32> {
         let mut all = Vec::with_capacity(rows.len());
-        let (mut blocks, mut lines) = (Vec::new(), Vec::new());
+        let (mut buckets, mut places) = (Vec::new(), Vec::new());
         // The memory of many rows is waited for at once, where so little is done with it that none has to wait for another.
         for rows in rows.chunks(TOGETHER) {
-            blocks.clear();
-            blocks.extend(rows.iter().map(|(class, confidence)| {
+            buckets.clear();
+            buckets.extend(rows.iter().map(|(class, confidence)| {
                 let class = &self.classes[*class as usize];
-                (class, class.block(*confidence))
+                (class, class.bucket(*confidence))
             }));
-            let first = |(class, block): &(&Ranked, usize)| class.lows[*block][0];
-            std::hint::black_box(blocks.iter().fold(0, |sum: u32, at| sum ^ first(at)));
-            lines.clear();
-            let at = blocks.iter().zip(rows);
-            lines.extend(
-                at.map(|((class, block), (_, confidence))| class.line(*block, *confidence)),
-            );
-            std::hint::black_box(lines.iter().fold(0, |sum: u32, (line, _)| sum ^ line.above));
-            all.extend(lines.iter().map(|(line, distance)| line.higher(*distance)));
+            let before = |(class, (bucket, _)): &(&Ranked, (usize, u32))| class.before[*bucket];
+            std::hint::black_box(buckets.iter().fold(0, |sum: u32, at| sum ^ before(at)));
+            places.clear();
+            places.extend(buckets.iter().map(|(class, (bucket, distance))| {
+                let (from, to) = (class.before[*bucket], class.before[*bucket + 1]);
+                (*class, from as usize..to as usize, *distance)
+            }));
+            let first = |(class, place, _): &(&Ranked, Range<usize>, u32)| class.first(place);
+            std::hint::black_box(places.iter().fold(0, |sum: u32, at| sum ^ first(at)));
+            let places = places.drain(..);
+            all.extend(places.map(|(class, place, distance)| class.higher(place, distance)));
         }
         all
     }
 }
 
-/// The best of a class, falling.
+/// The best of a class, by their distance from the highest one: in buckets of as wide a range each, so that a bucket is found without a search.
 #[derive(Debug)]
 pub(super) struct Ranked {
-    /// As many confidences to each as it has places for, however they are spread; the last one is empty, for what is below all.
-    lines: Vec<Line>,
-    /// The lowest confidence of each line, in blocks, and zeros.
-    lows: Vec<[u32; BLOCK]>,
-    /// The lowest one of each block: so few that they stay in the cache.
-    lowest: Vec<u32>,
+    highest: u32,
+    /// A bucket is so many bits of a distance wide.
+    width: u32,
+    /// How many confidences lie in the buckets before each, and after the last one twice all of them, for what is below all.
+    before: Vec<u32>,
+    distances: Distances,
 }
 
-/// Lines of a block, whose lowest confidences are a line of the cache themselves.
-const BLOCK: usize = 16;
-
-/// A line of the processor's cache.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line {
-    /// How many confidences lie above the line.
-    above: u32,
-    /// Whether distances have 32 bits rather than 16.
-    is_far: bool,
-    /// Distances from the line's lowest confidence, and zeros. Of a far line two make one, the lower bits first.
-    values: [u16; NEAR],
+/// Distances from the beginning of their buckets, bucket by bucket: in order where a bucket has more than [`FEW`]. After the last one [`FEW`] more can be read.
+#[derive(Debug)]
+enum Distances {
+    /// 2 bytes each.
+    Near(Vec<u16>),
+    /// Of confidences that are so few, or so far from each other, that there would be more buckets than confidences.
+    Far(Vec<u32>),
 }
 
-/// Places of a line: some 2 bytes a confidence, or 5 where they are far from each other.
-const NEAR: usize = 28;
-const FAR: usize = NEAR / 2;
+/// What a bucket has that all of it is looked at.
+const FEW: usize = 16;
+/// What a bucket has at least, if confidences are spread evenly: up to twice as much, since widths are powers of two.
+const FILL: usize = 3;
 
-impl Line {
-    fn new(above: usize, own: &[u32], is_far: bool) -> Self {
-        let mut values = [0; NEAR];
-        let low = own.last().copied().unwrap_or(0);
-        for (place, confidence) in own.iter().enumerate() {
-            let distance = confidence - low;
-            if is_far {
-                values[2 * place] = distance as u16;
-                values[2 * place + 1] = (distance >> u16::BITS) as u16;
-            } else {
-                values[place] = distance as u16;
-            }
+/// By how many there are: which of [`FEW`] are looked at.
+const LOOKED_AT: [[u16; FEW]; FEW + 1] = {
+    let mut all = [[0; FEW]; FEW + 1];
+    let mut many = 0;
+    while many <= FEW {
+        let mut at = 0;
+        while at < many {
+            all[many][at] = 1;
+            at += 1;
         }
-        Self {
-            above: above as u32,
-            is_far,
-            values,
-        }
+        many += 1;
     }
-
-    /// How many are higher than what lies so far above the lowest of the line.
-    fn higher(&self, distance: u32) -> u32 {
-        if self.is_far {
-            let values = self.values.as_chunks::<2>().0.iter();
-            let whole = |[low, high]: &[u16; 2]| u32::from(*low) | u32::from(*high) << u16::BITS;
-            return self.above + values.map(|v| u32::from(whole(v) > distance)).sum::<u32>();
-        }
-        let distance = u16::try_from(distance).unwrap_or(u16::MAX);
-        // Without a branch.
-        let higher: u16 = self.values.iter().map(|v| u16::from(*v > distance)).sum();
-        self.above + u32::from(higher)
-    }
-}
+    all
+};
 
 impl Ranked {
     /// Of confidences in any order.
-    pub(super) fn new(mut top: Vec<u32>) -> Self {
-        top.sort_unstable_by(|a, b| b.cmp(a));
-        let mut lines = Vec::with_capacity(top.len() / NEAR + 2);
-        let mut lows = Vec::with_capacity(top.len() / NEAR + BLOCK + 2);
-        let mut rest = &top[..];
-        while let Some(high) = rest.first() {
-            let near = rest.iter().take(NEAR);
-            let near = near
-                .take_while(|c| u16::try_from(high - **c).is_ok())
-                .count();
-            let is_far = near < FAR.min(rest.len());
-            let (own, others) = rest.split_at(if is_far { FAR.min(rest.len()) } else { near });
-            lines.push(Line::new(top.len() - rest.len(), own, is_far));
-            lows.extend(own.last());
-            rest = others;
+    pub(super) fn new(confidences: &[u32]) -> Self {
+        let highest = confidences.iter().copied().max().unwrap_or(0);
+        let lowest = confidences.iter().copied().min().unwrap_or(0);
+        let range = highest - lowest;
+        let wanted = (confidences.len() / FILL).max(1);
+        let mut width = 0;
+        while (u64::from(range) >> width) as usize >= wanted {
+            width += 1;
         }
-        lines.push(Line::new(top.len(), &[], false));
-        lines.shrink_to_fit();
-        lows.resize((lows.len() / BLOCK + 1) * BLOCK, 0);
-        let lows = lows.as_chunks::<BLOCK>().0.to_vec();
+        if width > u16::BITS && ((range >> u16::BITS) as usize) < confidences.len() {
+            width = u16::BITS;
+        }
+        let bucket = |distance: u32| (u64::from(distance) >> width) as usize;
+        let mut before = vec![0; bucket(range) + 3];
+        for confidence in confidences {
+            before[bucket(highest - confidence) + 2] += 1;
+        }
+        for at in 1..before.len() {
+            before[at] += before[at - 1];
+        }
+        // Each is put where the next one of its bucket goes: what was the beginning of a bucket becomes its end, which is the beginning of the one after.
+        let mut sorted = vec![0; confidences.len() + FEW];
+        for confidence in confidences {
+            let distance = highest - confidence;
+            let next = &mut before[bucket(distance) + 1];
+            sorted[*next as usize] = within(distance, width);
+            *next += 1;
+        }
+        for bucket in before.windows(2) {
+            let bucket = &mut sorted[bucket[0] as usize..bucket[1] as usize];
+            if bucket.len() > FEW {
+                bucket.sort_unstable();
+            }
+        }
         Self {
-            lines,
-            lowest: lows.iter().map(|lows| lows[BLOCK - 1]).collect(),
-            lows,
+            highest,
+            width,
+            before,
+            distances: if width <= u16::BITS {
+                Distances::Near(sorted.iter().map(|distance| *distance as u16).collect())
+            } else {
+                Distances::Far(sorted)
+            },
         }
     }
 
-    /// The block with the line that is not wholly above a confidence.
-    fn block(&self, confidence: u32) -> usize {
-        self.lowest.partition_point(|low| *low > confidence)
+    /// The bucket that a confidence would lie in, and its distance from the beginning.
+    #[inline]
+    fn bucket(&self, confidence: u32) -> (usize, u32) {
+        let distance = self.highest.saturating_sub(confidence);
+        let bucket = (u64::from(distance) >> self.width) as usize;
+        let last = self.before.len() - 2;
+        (bucket.min(last), within(distance, self.width))
     }
 
-    /// That line, and how far the confidence lies above the line's lowest one.
-    fn line(&self, block: usize, confidence: u32) -> (&Line, u32) {
-        let lows = &self.lows[block];
-        let above: usize = lows.iter().map(|low| usize::from(*low > confidence)).sum();
-        // What lies below all finds a zero.
-        (&self.lines[block * BLOCK + above], confidence - lows[above])
+    /// The first distance of a bucket, or of a later one.
+    #[inline]
+    fn first(&self, bucket: &Range<usize>) -> u32 {
+        match &self.distances {
+            Distances::Near(all) => u32::from(all[bucket.start]),
+            Distances::Far(all) => all[bucket.start],
+        }
     }
+
+    /// How many are higher than what lies so far from the beginning of this bucket.
+    #[inline]
+    fn higher(&self, bucket: Range<usize>, distance: u32) -> u32 {
+        let before = bucket.start as u32;
+        let higher = match &self.distances {
+            Distances::Near(all) if bucket.len() <= FEW => {
+                // All that can be read, and without a branch.
+                let (distance, looked_at) = (distance as u16, &LOOKED_AT[bucket.len()]);
+                let count = |near: &[u16; FEW]| {
+                    let near = near.iter().zip(looked_at);
+                    near.map(|(d, is)| u16::from(*d < distance) & is)
+                        .sum::<u16>()
+                };
+                all[bucket.start..].first_chunk().map_or(0, count).into()
+            }
+            Distances::Near(all) => {
+                all[bucket].partition_point(|d| u32::from(*d) < distance) as u32
+            }
+            Distances::Far(all) if bucket.len() <= FEW => {
+                let few = all[bucket].iter();
+                few.map(|d| u32::from(*d < distance)).sum()
+            }
+            Distances::Far(all) => all[bucket].partition_point(|d| *d < distance) as u32,
+        };
+        before + higher
+    }
+}
+
+/// A distance from the beginning of its bucket.
+fn within(distance: u32, width: u32) -> u32 {
+    (u64::from(distance) & ((1 << width) - 1)) as u32
 }
 
 #[cfg(test)]
@@ -229,7 +274,7 @@ mod tests {
             let count = |top: &[u32]| top.iter().filter(|c| **c > asked).count() as u32;
             let counts = [count(&others), count(&top), count(&others)];
             let ranks = [others.to_vec(), top.clone(), others.to_vec()];
-            let ranks = Ranks::of(ranks.map(Ranked::new).into());
+            let ranks = Ranks::of(ranks.iter().map(|top| Ranked::new(top)).collect());
             prop_assert_eq!(ranks.higher(&[(0, asked), (1, asked), (2, asked)]), counts);
         }
     }

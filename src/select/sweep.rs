@@ -1,4 +1,4 @@
-//! One pass over a query's rows by several workers, each with something of its own to add up.
+//! One pass over a query's rows: its partitions side by side, and what is added up over all of them.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,15 +58,17 @@ pub(super) fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Runs a query and hands its partitions to workers, the first one first. Gives what each worker made of its own, in no order.
-pub(super) async fn partitions<A, W>(
+/// Partitions that are read beside those that the cores work on: while one waits for its store, another has rows.
+const AHEAD: usize = 2;
+
+/// Runs a query, works on some of its partitions side by side, the first ones first, and gives what comes of each, in their order.
+pub(super) async fn partitions<T, W>(
     query: Query,
-    make: impl Fn() -> A,
-    work: impl Fn(A, Rows) -> W + Clone + Send + 'static,
-) -> Result<Vec<A>, SelectError>
+    work: impl Fn(Rows) -> W + Clone + Send + 'static,
+) -> Result<Vec<T>, SelectError>
 where
-    A: Send + 'static,
-    W: Future<Output = Result<A, SelectError>> + Send,
+    T: Send + 'static,
+    W: Future<Output = Result<T, SelectError>> + Send,
 {
     let Query { file, frame } = query;
     let streams = frame.execute_stream_partitioned().await;
@@ -77,47 +79,90 @@ where
         .collect();
     waiting.reverse();
     let waiting = Arc::new(Mutex::new(waiting));
-    let tasks: Vec<_> = (0..workers())
+    let tasks: Vec<_> = (0..workers() + AHEAD)
         .map(|_| {
-            let (waiting, mut own, work) = (Arc::clone(&waiting), make(), work.clone());
+            let (waiting, work) = (Arc::clone(&waiting), work.clone());
             tokio::spawn(async move {
+                let mut done = Vec::new();
                 loop {
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
                     let Some((partition, stream)) = next else {
-                        return Ok::<A, SelectError>(own);
+                        return Ok::<_, SelectError>(done);
                     };
                     let rows = Rows {
                         partition,
                         file,
                         stream,
                     };
-                    own = work(own, rows).await?;
+                    done.push((partition, work(rows).await?));
                 }
             })
         })
         .collect();
-    let mut all = Vec::with_capacity(tasks.len());
+    let mut all = Vec::new();
     for task in tasks {
-        all.push(task.await??);
+        all.extend(task.await??);
     }
-    Ok(all)
+    all.sort_unstable_by_key(|(partition, _)| *partition);
+    Ok(all.into_iter().map(|(_, done)| done).collect())
 }
 
-/// [`partitions`], where a worker takes the rows as they come.
+/// What is added up over all rows: a part for each thread that adds at the same time, however many partitions they read.
+pub(super) struct Sums<A> {
+    make: Box<dyn Fn() -> A + Send + Sync>,
+    idle: Mutex<Vec<A>>,
+}
+
+impl<A> Sums<A> {
+    pub(super) fn new(make: impl Fn() -> A + Send + Sync + 'static) -> Self {
+        Self {
+            make: Box::new(make),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Adds to a part that no other thread is adding to.
+    pub(super) fn add<R>(&self, add: impl FnOnce(&mut A) -> R) -> R {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = idle().pop();
+        let mut part = taken.unwrap_or_else(&self.make);
+        let added = add(&mut part);
+        idle().push(part);
+        added
+    }
+
+    /// The parts, in no order.
+    pub(super) fn parts(self) -> Vec<A> {
+        self.idle
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One pass over a query's rows that adds them up; gives the parts of the [`Sums`].
 pub(super) async fn sweep<A: Send + 'static>(
     query: Query,
-    make: impl Fn() -> A,
+    make: impl Fn() -> A + Send + Sync + 'static,
     step: impl Fn(&mut A, &RecordBatch) -> Result<()> + Clone + Send + 'static,
 ) -> Result<Vec<A>, SelectError> {
     let file = query.file;
-    partitions(query, make, move |mut own, mut rows| {
-        let step = step.clone();
+    let sums = Arc::new(Sums::new(make));
+    let shared = Arc::clone(&sums);
+    let swept = partitions(query, move |mut rows| {
+        let (step, sums) = (step.clone(), Arc::clone(&shared));
         async move {
             while let Some(batch) = rows.next().await? {
-                step(&mut own, &batch).map_err(failed(file))?;
+                sums.add(|part| step(part, &batch)).map_err(failed(file))?;
             }
-            Ok(own)
+            Ok(())
         }
-    })
-    .await
+    });
+    swept.await?;
+    parts(sums, file)
+}
+
+/// The parts of what no worker holds any more.
+pub(super) fn parts<A>(sums: Arc<Sums<A>>, file: &'static str) -> Result<Vec<A>, SelectError> {
+    let held = || failed(file)(DataFusionError::Internal("a worker is still there".into()));
+    Ok(Arc::into_inner(sums).ok_or_else(held)?.parts())
 }

@@ -15,7 +15,7 @@ pub(super) struct Tally {
     index: ClassIndex,
     classes: Vec<(i64, Best)>,
     /// Rows left out, by reason.
-    left_out: Vec<(String, u64)>,
+    left_out: BTreeMap<String, u64>,
 }
 
 /// The best of a class so far.
@@ -29,6 +29,7 @@ pub(super) struct Best {
 }
 
 impl Best {
+    #[inline]
     fn push(&mut self, confidence: u32, per_class: usize) {
         self.available += 1;
         if confidence < self.dropped.0 {
@@ -52,7 +53,16 @@ impl Best {
         }
     }
 
-    /// Those of another worker as well. Of each the best K find room in what one of them has: nothing more is held while all classes are put together.
+    /// What all workers have of a class: the best K.
+    pub(super) fn of(parts: Vec<Self>, per_class: usize) -> Self {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next().unwrap_or_default();
+        parts.for_each(|theirs| all.merge(theirs, per_class));
+        all.trim(per_class);
+        all
+    }
+
+    /// Those of another worker as well. Of each the best K find room in what one of them has: nothing more is held while a class is put together.
     fn merge(&mut self, mut theirs: Self, per_class: usize) {
         self.trim(per_class);
         theirs.trim(per_class);
@@ -92,13 +102,14 @@ impl Best {
 impl Tally {
     pub(super) fn new(rules: &Rules) -> Self {
         Self {
-            per_class: usize::try_from(rules.per_class).unwrap_or(usize::MAX),
+            per_class: rules.most(),
             index: ClassIndex::default(),
             classes: Vec::new(),
-            left_out: Vec::new(),
+            left_out: BTreeMap::new(),
         }
     }
 
+    #[inline]
     fn class(&mut self, class: i64) -> &mut Best {
         let number = self.index.number(class);
         if number == self.classes.len() {
@@ -108,48 +119,36 @@ impl Tally {
     }
 
     /// A candidate.
+    #[inline]
     pub(super) fn push(&mut self, class: i64, confidence: f32) {
         let per_class = self.per_class;
         self.class(class).push(bits(confidence), per_class);
     }
 
-    /// A row that is left out.
-    pub(super) fn leave_out(&mut self, reason: &str) {
-        // Reasons are few: looking at each is faster than a map.
-        match self.left_out.iter_mut().find(|(of, _)| of == reason) {
-            Some((_, rows)) => *rows += 1,
-            None => self.left_out.push((reason.to_owned(), 1)),
-        }
+    /// Rows that are left out.
+    pub(super) fn leave_out(&mut self, reason: &str, rows: u64) {
+        *self.left_out.entry(reason.to_owned()).or_default() += rows;
     }
 
-    /// What two workers have.
-    pub(super) fn merged(mut self, other: Self) -> Self {
-        let per_class = self.per_class;
-        for (class, theirs) in other.classes {
-            self.class(class).merge(theirs, per_class);
-        }
-        self.left_out.extend(other.left_out);
-        self
-    }
-
-    /// Rows left out, by reason.
-    pub(super) fn take_left_out(&mut self) -> BTreeMap<String, u64> {
-        let mut all = BTreeMap::new();
-        for (reason, rows) in self.left_out.drain(..) {
-            *all.entry(reason).or_insert(0) += rows;
-        }
-        all
-    }
-
-    /// What pass 2 has to find out, and what is known without it.
+    /// What pass 2 has to find out, and what is known without it, of the parts of all workers; and the rows that were left out, by reason.
     ///
     /// With `sample` so many of all candidates are chosen, by hash, whatever their class.
-    pub(super) fn finish(self, rules: &Rules, sample: Option<u64>) -> Choice {
-        let per_class = self.per_class;
-        let mut classes = self.classes;
-        for (_, best) in &mut classes {
-            best.trim(per_class);
+    pub(super) fn finish(
+        parts: Vec<Self>,
+        rules: &Rules,
+        sample: Option<u64>,
+    ) -> (Choice, BTreeMap<String, u64>) {
+        let mut classes: BTreeMap<i64, Vec<Best>> = BTreeMap::new();
+        let mut left_out = BTreeMap::new();
+        for part in parts {
+            for (class, best) in part.classes {
+                classes.entry(class).or_default().push(best);
+            }
+            for (reason, rows) in part.left_out {
+                *left_out.entry(reason).or_default() += rows;
+            }
         }
-        Choice::new(rules, classes, sample)
+        let classes = classes.into_iter().collect();
+        (Choice::new(rules, classes, sample), left_out)
     }
 }

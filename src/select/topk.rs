@@ -52,6 +52,11 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// K, as far as so many can be held.
+    pub(super) fn most(&self) -> usize {
+        usize::try_from(self.per_class).unwrap_or(usize::MAX)
+    }
+
     /// Rows that a class comes to with its copies.
     fn target(&self) -> u64 {
         (self.per_class as f64 * self.fraction).round() as u64
@@ -67,6 +72,7 @@ impl Rules {
 }
 
 /// Confidences of valid rows are not negative: their bits are in the order of their values. −0 is 0.
+#[inline]
 pub(super) fn bits(confidence: f32) -> u32 {
     (confidence + 0.0).to_bits()
 }
@@ -84,23 +90,24 @@ pub(super) struct Choice {
     pub(super) index: ClassIndex,
     /// By class, the confidences of the best K.
     ranks: Ranks,
-    /// What every row asks, side by side: how keys decide in each class,
+    /// What every row asks, side by side: the cut-off by the class itself, where it is a small number, and none that can be reached for classes that are not there,
+    reach: Vec<u32>,
+    /// how keys decide in each class,
     keys: Vec<Keys>,
     /// and its rows' copies, with the hash up to which a row gets one more.
     extras: Vec<(u32, Option<u64>)>,
 }
 
 impl Choice {
-    /// What the first pass has found; with `sample` so many of all candidates are chosen, by hash, whatever their class.
-    pub(super) fn new(rules: &Rules, best: Vec<(i64, Best)>, sample: Option<u64>) -> Self {
-        let mut best = best;
-        best.sort_by_key(|(class, _)| *class);
-        let looked_at = side_by_side(best, |(class, best)| {
+    /// What the workers of the first pass have found, class by class in their order; with `sample` so many of all candidates are chosen, by hash, whatever their class.
+    pub(super) fn new(rules: &Rules, classes: Vec<(i64, Vec<Best>)>, sample: Option<u64>) -> Self {
+        let looked_at = side_by_side(classes, |(class, parts)| {
+            let best = Best::of(parts, rules.most());
             let choice = ClassChoice::new(class, &best, rules);
-            (choice, Ranked::new(best.top))
+            (choice, Ranked::new(&best.top))
         });
         let (classes, mut ranks): (Vec<ClassChoice>, Vec<Ranked>) = looked_at.into_iter().unzip();
-        ranks.push(Ranked::new(Vec::new()));
+        ranks.push(Ranked::new(&[]));
         let candidates: u64 = classes.iter().map(|c| c.available).sum();
         let mut index = ClassIndex::default();
         for class in &classes {
@@ -110,10 +117,11 @@ impl Choice {
             rules: *rules,
             sampled_overall: sample.map(|n| n.min(candidates)),
             overall_hash: None,
-            index,
             ranks: Ranks::of(ranks),
             keys: classes.iter().map(ClassChoice::keys).collect(),
+            reach: index.small(|number| classes[number].cut, u32::MAX),
             extras: classes.iter().map(|c| (c.base, c.extra_hash)).collect(),
+            index,
             classes,
         }
     }
@@ -174,23 +182,31 @@ impl Choice {
     }
 
     /// Whether the second pass has to see a candidate's key.
+    #[inline]
     pub(super) fn is_decided_by_key(&self, class: i64, confidence: f32) -> bool {
         let class = self.index.get(class);
-        class.is_some_and(|i| self.is_sampled() || self.is_decided(i, confidence))
+        class.is_some_and(|i| self.is_sampled() || self.keys[i].decide(bits(confidence)))
     }
 
-    /// Whether a key decides anything in the class of this number, where all classes together are not sampled.
-    pub(super) fn is_decided(&self, number: usize, confidence: f32) -> bool {
-        self.keys[number].decide(bits(confidence))
+    /// How keys decide in the class of this number, where all classes together are not sampled.
+    #[inline]
+    pub(super) fn keys_of(&self, number: usize) -> Keys {
+        self.keys[number]
     }
 
     /// Whether a candidate may be chosen, whatever its key.
+    #[inline]
     pub(super) fn is_within_reach(&self, class: i64, confidence: f32) -> bool {
+        let small = usize::try_from(class).ok();
+        if let Some(cut) = small.and_then(|class| self.reach.get(class)) {
+            return bits(confidence) >= *cut;
+        }
         let class = self.index.get(class).map(|i| self.keys[i]);
         class.is_some_and(|keys| bits(confidence) >= keys.cut)
     }
 
     /// Whether a candidate is chosen.
+    #[inline]
     pub(super) fn is_chosen<'a>(
         &self,
         class: i64,
@@ -232,13 +248,15 @@ impl Choice {
             (number, bits(confidence))
         });
         let rows: Vec<(u32, u32)> = rows.collect();
-        let higher = self.ranks.higher(&rows).into_iter().zip(&rows);
-        higher
-            .map(|(higher, (class, _))| (*class != none).then_some(higher + 1))
-            .collect()
+        let mut ranks = self.ranks.higher(&rows);
+        ranks.iter_mut().for_each(|rank| *rank += 1);
+        let unknown = rows.iter().any(|(class, _)| *class == none);
+        let known = unknown.then(|| rows.iter().map(|(class, _)| *class != none).collect());
+        UInt32Array::new(ranks.into(), known)
     }
 
     /// Copies of a chosen row.
+    #[inline]
     pub(super) fn copies(&self, class: i64, key: &str) -> u32 {
         let Some(i) = self.index.get(class) else {
             return 0;
@@ -373,7 +391,7 @@ impl ClassChoice {
 
 /// How keys decide in a class.
 #[derive(Debug, Clone, Copy)]
-struct Keys {
+pub(super) struct Keys {
     /// The bits of the cut-off.
     cut: u32,
     /// Not all rows at the cut-off are in.
@@ -384,7 +402,14 @@ struct Keys {
 
 impl Keys {
     /// Whether the key of a row with such a confidence decides anything.
-    fn decide(self, confidence: u32) -> bool {
-        self.all && confidence >= self.cut || self.tied && confidence == self.cut
+    #[inline]
+    pub(super) fn decide(self, confidence: u32) -> bool {
+        self.all && confidence >= self.cut || self.is_tied(confidence)
+    }
+
+    /// Whether it decides if the row is in.
+    #[inline]
+    pub(super) fn is_tied(self, confidence: u32) -> bool {
+        self.tied && confidence == self.cut
     }
 }

@@ -26,6 +26,9 @@ const ROW_GROUP: usize = 32 * 1024;
 /// Rows of a row group without soft labels.
 const ROW_GROUP_OF_SCALARS: usize = 128 * 1024;
 
+/// Values of a column that are encoded together, before the size of a page is looked at.
+const WRITE_BATCH: usize = 8 * 1024;
+
 /// What a selection's rows, those that were left out, and the pairs of leaked and held-out images are called.
 pub(super) const PARTS: &str = "part";
 pub(super) const LEFT_OUT: &str = "left_out";
@@ -83,7 +86,7 @@ pub(super) fn by_class(parts: &[Part]) -> HashMap<i64, (u64, u64)> {
 /// alone, so the parts are the same bytes whatever the number of threads.
 pub(super) async fn parts(query: Query, target: &Target) -> Result<Vec<Part>, SelectError> {
     let target = target.clone();
-    let written = partitions(query, Vec::new, move |mut written, mut rows| {
+    let written = partitions(query, move |mut rows| {
         let target = target.clone();
         async move {
             let mut writer = None;
@@ -97,15 +100,13 @@ pub(super) async fn parts(query: Query, target: &Target) -> Result<Vec<Part>, Se
                 };
                 writer.write(batch).await?;
             }
-            if let Some(writer) = writer {
-                written.push((rows.partition, writer.finish().await?));
-            }
-            Ok(written)
+            Ok(match writer {
+                Some(writer) => Some(writer.finish().await?),
+                None => None,
+            })
         }
     });
-    let mut written: Vec<_> = written.await?.into_iter().flatten().collect();
-    written.sort_by_key(|(partition, _)| *partition);
-    Ok(written.into_iter().map(|(_, part)| part).collect())
+    Ok(written.await?.into_iter().flatten().collect())
 }
 
 /// A part that is being written.
@@ -145,11 +146,21 @@ impl Writer {
             .set_column_encoding(ColumnPath::from("key"), Encoding::DELTA_BYTE_ARRAY)
             .set_column_dictionary_enabled(ColumnPath::from("confidence"), false)
             .set_column_dictionary_enabled(ColumnPath::from("rank"), false)
+            .set_write_batch_size(WRITE_BATCH)
             .set_max_row_group_row_count(Some(if soft {
                 ROW_GROUP
             } else {
                 ROW_GROUP_OF_SCALARS
             }));
+        // Hardly any two classes side by side are the same, and a look into a dictionary costs more than a number of a few bits.
+        for name in ["class", "copies"] {
+            let of = schema.field_with_name(name);
+            if of.is_ok_and(|field| field.data_type().is_integer()) {
+                properties = properties
+                    .set_column_dictionary_enabled(ColumnPath::from(name), false)
+                    .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
+            }
+        }
         for path in probs {
             let path = ColumnPath::from(path.split('.').map(str::to_owned).collect::<Vec<_>>());
             properties = properties.set_column_dictionary_enabled(path, false);

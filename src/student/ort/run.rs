@@ -1,10 +1,7 @@
 //! One call into ONNX Runtime's training API that `ort` 2.0.0-rc.15 has no working form of: its `Trainer::step` and `Trainer::eval_step` run the model and
 //! then panic, for they wrap the outputs without the allocator that tensors need. The same call, with the allocator.
 
-#![allow(
-    unsafe_code,
-    reason = "the only way to a training step's outputs; nothing else of understudy is unsafe"
-)]
+#![allow(unsafe_code, reason = "the only way to a training step's outputs")]
 
 use std::ptr::{self, NonNull};
 
