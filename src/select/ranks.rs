@@ -90,8 +90,8 @@ impl Ranks {
                 let (from, to) = (class.before[*bucket], class.before[*bucket + 1]);
                 (*class, from as usize..to as usize, *distance)
             }));
-            let first = |(class, place, _): &(&Ranked, Range<usize>, u32)| class.first(place);
-            std::hint::black_box(places.iter().fold(0, |sum: u32, at| sum ^ first(at)));
+            let middle = |(class, place, _): &(&Ranked, Range<usize>, u32)| class.middle(place);
+            std::hint::black_box(places.iter().fold(0, |sum: u32, at| sum ^ middle(at)));
             let places = places.drain(..);
             all.extend(places.map(|(class, place, distance)| class.higher(place, distance)));
         }
@@ -196,12 +196,13 @@ impl Ranked {
         (bucket.min(last), within(distance, self.width))
     }
 
-    /// The first distance of a bucket, or of a later one.
+    /// A distance in the middle of a bucket, where a search begins.
     #[inline]
-    fn first(&self, bucket: &Range<usize>) -> u32 {
+    fn middle(&self, bucket: &Range<usize>) -> u32 {
+        let at = bucket.start.midpoint(bucket.end);
         match &self.distances {
-            Distances::Near(all) => u32::from(all[bucket.start]),
-            Distances::Far(all) => all[bucket.start],
+            Distances::Near(all) => u32::from(all[at]),
+            Distances::Far(all) => all[at],
         }
     }
 

@@ -13,6 +13,10 @@ const SLACK: usize = 4;
 pub(super) struct Tally {
     per_class: usize,
     index: ClassIndex,
+    /// By the class's number, side by side, what every row asks: how many candidates there are,
+    available: Vec<u64>,
+    /// and below what a confidence is none of the best.
+    floors: Vec<u32>,
     classes: Vec<(i64, Best)>,
     /// Rows left out, by reason.
     left_out: BTreeMap<String, u64>,
@@ -29,12 +33,7 @@ pub(super) struct Best {
 }
 
 impl Best {
-    #[inline]
     fn push(&mut self, confidence: u32, per_class: usize) {
-        self.available += 1;
-        if confidence < self.dropped.0 {
-            return;
-        }
         self.make_room(per_class);
         self.top.push(confidence);
     }
@@ -104,25 +103,28 @@ impl Tally {
         Self {
             per_class: rules.most(),
             index: ClassIndex::default(),
+            available: Vec::new(),
+            floors: Vec::new(),
             classes: Vec::new(),
             left_out: BTreeMap::new(),
         }
     }
 
-    #[inline]
-    fn class(&mut self, class: i64) -> &mut Best {
-        let number = self.index.number(class);
-        if number == self.classes.len() {
-            self.classes.push((class, Best::default()));
-        }
-        &mut self.classes[number].1
-    }
-
     /// A candidate.
     #[inline]
     pub(super) fn push(&mut self, class: i64, confidence: f32) {
-        let per_class = self.per_class;
-        self.class(class).push(bits(confidence), per_class);
+        let (number, confidence) = (self.index.number(class), bits(confidence));
+        if number == self.classes.len() {
+            self.classes.push((class, Best::default()));
+            self.available.push(0);
+            self.floors.push(0);
+        }
+        self.available[number] += 1;
+        if confidence >= self.floors[number] {
+            let best = &mut self.classes[number].1;
+            best.push(confidence, self.per_class);
+            self.floors[number] = best.dropped.0;
+        }
     }
 
     /// Rows that are left out.
@@ -141,7 +143,8 @@ impl Tally {
         let mut classes: BTreeMap<i64, Vec<Best>> = BTreeMap::new();
         let mut left_out = BTreeMap::new();
         for part in parts {
-            for (class, best) in part.classes {
+            for ((class, mut best), available) in part.classes.into_iter().zip(part.available) {
+                best.available = available;
                 classes.entry(class).or_default().push(best);
             }
             for (reason, rows) in part.left_out {
