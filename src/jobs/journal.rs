@@ -173,8 +173,8 @@ pub(super) async fn some(workspace: &Workspace, ids: Vec<String>) -> Result<Foun
 /// Jobs in the order in which they were submitted.
 pub(super) fn in_order(mut jobs: Vec<Job>) -> Vec<Job> {
     jobs.sort_by(|a, b| {
-        let key = |job: &Job| (job.file.submitted.clone(), job.file.id.clone());
-        key(a).cmp(&key(b))
+        let [a, b] = [a, b].map(|job| (&job.file.submitted, &job.file.id));
+        a.cmp(&b)
     });
     jobs
 }

@@ -18,7 +18,7 @@ use super::job::Run;
 use super::kept::{self, Keeping, Kept};
 use super::order::Order;
 use super::report::ClassRecord;
-use super::sweep::{self, Query, Sums, failed, partitions, sweep};
+use super::sweep::{Query, Sums, failed, partitions, sweep, unshared};
 use super::tally::Tally;
 use super::topk::{Balance, Choice, Rules};
 use crate::catalog;
@@ -139,7 +139,8 @@ impl Run<'_> {
             choice.decided()
         };
         let query = self.order_query(read * MANY < choice.candidates()).await?;
-        let over = failed(query.file);
+        let file = query.file;
+        let over = failed(file);
         let schema = kept::schema(query.frame.schema().as_arrow());
         let orders = {
             let choice = Arc::clone(&choice);
@@ -163,7 +164,7 @@ impl Run<'_> {
         });
         let kept = kept.await?;
         let mut all = Order::new(&choice);
-        let orders = sweep::parts(orders, "order.sql")?;
+        let orders = unshared(orders, file)?.parts();
         orders.into_iter().for_each(|o| all.merge(o));
         let found = all.finish().map_err(|NotFound| SelectError::NotDistinct {
             chosen: 0,
@@ -173,8 +174,7 @@ impl Run<'_> {
         for function in &asked {
             self.context.deregister_udf(function.name());
         }
-        let mut choice = Arc::into_inner(choice)
-            .ok_or_else(|| over(DataFusionError::Internal("a worker is still there".into())))?;
+        let mut choice = unshared(choice, file)?;
         choice.complete(found);
         let kept = keeps.then(|| Kept::new(schema, kept.into_iter().flatten().collect()));
         Ok((choice, kept))

@@ -158,11 +158,11 @@ pub(super) async fn sweep<A: Send + 'static>(
         }
     });
     swept.await?;
-    parts(sums, file)
+    Ok(unshared(sums, file)?.parts())
 }
 
-/// The parts of what no worker holds any more.
-pub(super) fn parts<A>(sums: Arc<Sums<A>>, file: &'static str) -> Result<Vec<A>, SelectError> {
+/// What the workers of a pass have shared and hold no more.
+pub(super) fn unshared<T>(shared: Arc<T>, file: &'static str) -> Result<T, SelectError> {
     let held = || failed(file)(DataFusionError::Internal("a worker is still there".into()));
-    Ok(Arc::into_inner(sums).ok_or_else(held)?.parts())
+    Arc::into_inner(shared).ok_or_else(held)
 }
