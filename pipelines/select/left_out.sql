@@ -3,6 +3,6 @@ SELECT
     key,
     class,
     confidence,
-    COALESCE(reason, CASE WHEN is_best(class, confidence, key) THEN 'sampled-out' ELSE 'beyond-k' END) AS reason
+    COALESCE(CAST(reason AS VARCHAR), CASE WHEN is_best(class, confidence, key) THEN 'sampled-out' ELSE 'beyond-k' END) AS reason
 FROM candidates
 WHERE reason IS NOT NULL OR NOT is_chosen(class, confidence, key)

@@ -61,12 +61,25 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// How many of these rows have each text, of a column that has few, in runs of any length.
-pub(super) fn in_runs(
+/// How many of these rows have each text, of a column that has few: a dictionary, or one that has them in runs of any length.
+pub(super) fn by_text(
     array: &ArrayRef,
     rows: &BooleanBuffer,
     mut count: impl FnMut(&str, u64),
 ) -> Result<()> {
+    if let Some(dictionary) = array.as_dictionary_opt::<UInt16Type>() {
+        let texts = Texts::of(dictionary.values())?;
+        let mut counts = vec![0; dictionary.values().len()];
+        let numbers = dictionary.keys().values();
+        rows.set_indices()
+            .for_each(|row| counts[usize::from(numbers[row])] += 1);
+        for (number, rows) in counts.into_iter().enumerate() {
+            if rows > 0 {
+                count(texts.get(number).unwrap_or_default(), rows);
+            }
+        }
+        return Ok(());
+    }
     let texts = Texts::of(array)?;
     let mut run: Option<(usize, u64)> = None;
     let mut end = |run: Option<(usize, u64)>| {

@@ -65,9 +65,9 @@ pub(super) fn is_confidence() -> ScalarUDF {
     function("is_confidence", 1, DataType::Boolean, |args| {
         let confidences = confidences(&args[0])?;
         let values = confidences.values();
-        Ok(yes_or_no(values.len(), |i| {
-            confidences.is_valid(i) && (0.0..=1.0).contains(&values[i])
-        }))
+        let answers =
+            BooleanBuffer::collect_bool(values.len(), |i| (0.0..=1.0).contains(&values[i]));
+        Ok(where_valid(answers, confidences.nulls()))
     })
 }
 
@@ -107,15 +107,19 @@ fn of_rows(
     confidences: &Float32Array,
     answer: impl Fn(usize, i64, f32) -> bool,
 ) -> ArrayRef {
-    let rows = classes.values().iter().zip(confidences.values());
-    let mut rows = rows.enumerate();
-    let mut answers = BooleanBuffer::collect_bool(classes.len(), |_| {
-        let next = rows.next();
-        next.is_some_and(|(i, (class, confidence))| answer(i, *class, *confidence))
-    });
-    if let Some(valid) = NullBuffer::union(classes.nulls(), confidences.nulls()) {
-        answers = &answers & valid.inner();
-    }
+    let valid = NullBuffer::union(classes.nulls(), confidences.nulls());
+    let (classes, confidences) = (classes.values(), confidences.values());
+    let answers =
+        BooleanBuffer::collect_bool(classes.len(), |i| answer(i, classes[i], confidences[i]));
+    where_valid(answers, valid.as_ref())
+}
+
+/// These answers, and no where a row has none.
+fn where_valid(answers: BooleanBuffer, valid: Option<&NullBuffer>) -> ArrayRef {
+    let answers = match valid {
+        Some(valid) => &answers & valid.inner(),
+        None => answers,
+    };
     Arc::new(BooleanArray::from(answers))
 }
 
@@ -164,13 +168,15 @@ impl Chosen {
     }
 }
 
+/// The error of labels whose key is null.
+pub(super) fn no_key() -> DataFusionError {
+    DataFusionError::Execution(
+        "a label has no key: leave rows whose `key` is null out of the labels".into(),
+    )
+}
+
 /// `is_chosen(class, confidence, key)`, `is_best(class, confidence, key)`, `rank_in_class(class, confidence)`, `copies(class, key)`.
 pub(super) fn of_chosen(chosen: &Arc<Chosen>) -> [ScalarUDF; 4] {
-    let no_key = || {
-        DataFusionError::Execution(
-            "a label has no key: leave rows whose `key` is null out of the labels".into(),
-        )
-    };
     let with_key =
         |name, answer: fn(&Chosen, &Int64Array, &Float32Array, &Texts<'_>) -> ArrayRef| {
             let chosen = Arc::clone(chosen);

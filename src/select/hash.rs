@@ -69,9 +69,9 @@ impl Quantile {
 
     #[inline]
     pub(super) fn push(&mut self, hash: u64) {
-        if hash < *self.window.start() {
-            self.below += 1;
-        } else if hash <= *self.window.end() {
+        // Nearly always below or above, and never known which.
+        self.below += u64::from(hash < *self.window.start());
+        if self.window.contains(&hash) {
             self.inside.push(hash);
         }
     }

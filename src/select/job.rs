@@ -31,7 +31,7 @@ use crate::store::{Created, StorageOptions};
 use crate::workspace::{Workspace, as_read, to_json};
 
 /// Partitions of every query, whatever the number of threads: how rows fall into parts is then the same everywhere.
-const PARTITIONS: usize = 8;
+const PARTITIONS: usize = 16;
 /// Chosen rows that are held in memory while another teacher's soft labels are joined to them: at some 200 bytes a row 100 MB.
 const HELD_ROWS: u64 = 500_000;
 /// Hexadecimal digits of a tag.

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek as _, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, RecordBatch, StringBuilder, StringViewArray,
@@ -84,15 +84,18 @@ pub(super) struct Kept {
 
 struct Partition {
     schema: SchemaRef,
-    file: File,
+    /// Taken by who reads them: when that is done nobody else needs it, and the system has its room again.
+    file: Mutex<Option<File>>,
 }
 
 impl Kept {
     /// Partitions in their order.
     pub(super) fn new(schema: SchemaRef, files: Vec<File>) -> Self {
         let partition = |file| {
-            let schema = Arc::clone(&schema);
-            Arc::new(Partition { schema, file })
+            Arc::new(Partition {
+                schema: Arc::clone(&schema),
+                file: Mutex::new(Some(file)),
+            })
         };
         Self {
             partitions: files.into_iter().map(partition).collect(),
@@ -100,7 +103,7 @@ impl Kept {
         }
     }
 
-    /// The rows, in their partitions and their order.
+    /// The rows, in their partitions and their order, to be read once.
     pub(super) fn table(&self) -> Result<Arc<dyn TableProvider>> {
         let partitions = self.partitions.iter();
         let partitions = partitions.map(|p| Arc::clone(p) as Arc<dyn PartitionStream>);
@@ -116,9 +119,12 @@ impl fmt::Debug for Partition {
 }
 
 impl Partition {
-    /// From the first one on; they are read by one at a time.
+    /// From the first one on.
     fn rows(&self) -> Result<StreamReader<BufReader<File>>, ArrowError> {
-        let mut file = self.file.try_clone()?;
+        let file = self.file.lock();
+        let file = file.unwrap_or_else(PoisonError::into_inner).take();
+        let read = || ArrowError::IpcError("the rows that were kept have been read".into());
+        let mut file = file.ok_or_else(read)?;
         file.rewind()?;
         StreamReader::try_new_buffered(file, None)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::hash::{NotFound, Quantile, seeded_hash};
+use super::sweep::side_by_side;
 use super::topk::{Choice, bits};
 
 /// Pass 2 of one worker.
@@ -12,6 +13,8 @@ pub(super) struct Order {
     choice: Arc<Choice>,
     classes: Vec<ClassOrder>,
     overall: Option<Quantile>,
+    /// Of the rows that are looked at, those whose keys decide something: the class's number, and the row's.
+    deciding: Vec<(u32, u32)>,
 }
 
 #[derive(Debug, Default)]
@@ -38,35 +41,48 @@ impl Order {
             overall: choice
                 .is_sampled()
                 .then(|| Quantile::new(choice.sampled_overall.unwrap_or(0), choice.candidates())),
+            deciding: Vec::new(),
             choice: Arc::clone(choice),
         }
     }
 
-    /// A candidate.
-    #[inline]
-    pub(super) fn push(&mut self, class: i64, confidence: f32, key: &str) {
-        let Some(i) = self.choice.index.get(class) else {
-            return;
-        };
-        if let Some(overall) = &mut self.overall {
-            overall.push(seeded_hash(self.choice.rules.seed, key));
-            return;
+    /// Candidates, and what a user's own query lets through besides.
+    pub(super) fn push<'a>(
+        &mut self,
+        classes: &[i64],
+        confidences: &[f32],
+        key: impl Fn(usize) -> &'a str,
+    ) {
+        let choice = Arc::clone(&self.choice);
+        let hash = |row: u32| seeded_hash(choice.rules.seed, key(row as usize));
+        let mut deciding = std::mem::take(&mut self.deciding);
+        deciding.resize(classes.len().max(deciding.len()), (0, 0));
+        let mut found = 0;
+        for (row, (class, confidence)) in (0..).zip(classes.iter().zip(confidences)) {
+            let Some(number) = choice.index.get(*class) else {
+                continue;
+            };
+            // As in a tally, without a guess.
+            deciding[found] = (number as u32, row);
+            let decides = choice.is_sampled() | choice.keys_of(number).decide(bits(*confidence));
+            found += usize::from(decides);
         }
-        let (keys, confidence) = (self.choice.keys_of(i), bits(confidence));
-        // A user's own query may let other rows through.
-        if !keys.decide(confidence) {
-            return;
-        }
-        let order = &mut self.classes[i];
-        if keys.is_tied(confidence) {
-            // Hashes of tied rows wait until it is known which of them are in.
-            order.tied.insert(key.to_owned());
-            if order.tied.len() as u64 > self.choice.classes[i].tie.unwrap_or(0) {
-                order.tied.pop_last();
+        for (number, row) in &deciding[..found] {
+            let (number, confidence) = (*number as usize, bits(confidences[*row as usize]));
+            if let Some(overall) = &mut self.overall {
+                overall.push(hash(*row));
+            } else if choice.keys_of(number).is_tied(confidence) {
+                // Hashes of tied rows wait until it is known which of them are in.
+                let tied = &mut self.classes[number].tied;
+                tied.insert(key(*row as usize).to_owned());
+                if tied.len() as u64 > choice.classes[number].tie.unwrap_or(0) {
+                    tied.pop_last();
+                }
+            } else {
+                self.classes[number].hash(hash(*row));
             }
-            return;
         }
-        order.hash(seeded_hash(self.choice.rules.seed, key));
+        self.deciding = deciding;
     }
 
     pub(super) fn merge(&mut self, other: Self) {
@@ -99,7 +115,7 @@ impl Order {
     pub(super) fn finish(self) -> Result<Found, NotFound> {
         let find = |quantile: Option<Quantile>| quantile.map(Quantile::find).transpose();
         let seed = self.choice.rules.seed;
-        let classes = self.classes.into_iter().map(|mut order| {
+        let classes = side_by_side(self.classes, |mut order| {
             for key in std::mem::take(&mut order.tied) {
                 order.hash(seeded_hash(seed, &key));
                 order.tied.insert(key);
@@ -111,7 +127,7 @@ impl Order {
             })
         });
         Ok(Found {
-            classes: classes.collect::<Result<_, NotFound>>()?,
+            classes: classes.into_iter().collect::<Result<_, NotFound>>()?,
             overall: find(self.overall)?,
         })
     }

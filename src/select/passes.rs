@@ -7,10 +7,9 @@ use std::sync::Arc;
 use arrow::array::{Array as _, ArrayRef, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use datafusion::common::ScalarValue;
-use datafusion::error::DataFusionError;
 
 use super::SelectError;
-use super::columns::{Texts, classes, confidences, in_runs};
+use super::columns::{Texts, by_text, classes, confidences};
 use super::functions::{self, Chosen};
 use super::hash::NotFound;
 use super::histogram::Bins;
@@ -96,10 +95,8 @@ impl Run<'_> {
         let step = |tally: &mut Tally, batch: &RecordBatch| {
             let (classes, confidences) = (classes(batch.column(0))?, confidences(batch.column(1))?);
             let (left_out, candidates) = told_apart(batch.column(2));
-            for i in candidates.set_indices() {
-                tally.push(classes.value(i), confidences.value(i));
-            }
-            in_runs(batch.column(2), &left_out, |reason, rows| {
+            tally.push(classes.values(), confidences.values(), &candidates);
+            by_text(batch.column(2), &left_out, |reason, rows| {
                 tally.leave_out(reason, rows);
             })
         };
@@ -114,16 +111,11 @@ impl Run<'_> {
         let step = |order: &mut Order, batch: &RecordBatch| {
             let keys = Texts::of(batch.column(0))?;
             let (classes, confidences) = (classes(batch.column(1))?, confidences(batch.column(2))?);
-            for i in 0..batch.num_rows() {
-                let no_key = || {
-                    DataFusionError::Execution(
-                        "a label has no key: leave rows whose `key` is null out of the labels"
-                            .into(),
-                    )
-                };
-                let key = keys.get(i).ok_or_else(no_key)?;
-                order.push(classes.value(i), confidences.value(i), key);
+            if keys.null_count() > 0 {
+                return Err(functions::no_key());
             }
+            let key = |row| keys.get(row).unwrap_or_default();
+            order.push(classes.values(), confidences.values(), key);
             Ok(())
         };
         let expected = choice.expected();
@@ -205,7 +197,7 @@ impl Run<'_> {
             for i in candidates.set_indices() {
                 bins.push(classes.value(i), confidences.value(i));
             }
-            in_runs(batch.column(2), &without, |reason, rows| {
+            by_text(batch.column(2), &without, |reason, rows| {
                 *left_out.entry(reason.to_owned()).or_insert(0) += rows;
             })
         };

@@ -1,7 +1,8 @@
 //! Small look-ups that every row makes: a class's place in a table, and a confidence's rank among the best of its class.
 
 use std::collections::HashMap;
-use std::ops::Range;
+
+use super::sweep::side_by_side;
 
 /// Classes below this are looked up in an array.
 const SMALL: i64 = 65_536;
@@ -57,72 +58,156 @@ impl ClassIndex {
     }
 }
 
-/// Confidences of the best of every class, as bits: a row's rank is what lies in the buckets above its own, and what of its bucket is higher.
+/// Confidences of the best of every class, as bits: a row's rank is what lies in the buckets above its own, and what of its bucket is higher. What the classes
+/// have lies one behind the other, so that a look is two places in memory, whatever the class.
 #[derive(Debug, Default)]
 pub(super) struct Ranks {
-    classes: Vec<Ranked>,
+    classes: Vec<Place>,
+    /// How many confidences of the class lie in its buckets before each, and after the last one twice all of them, for what is below all.
+    before: Vec<u32>,
+    /// Distances from the beginning of their buckets, bucket by bucket, of 2 bytes: in order where a bucket has more than [`FEW`]. After the last one [`FEW`] more can be read.
+    near: Vec<u16>,
+    /// Distances of 4 bytes, in order, of classes whose confidences are so few, or so far from each other, that there would be more buckets than confidences. After the last one, one more can be read.
+    far: Vec<u32>,
+}
+
+/// Where to look for the confidences of a class, which lie by their distance from the highest one in buckets of as wide a range each: one is found without a search.
+#[derive(Debug)]
+struct Place {
+    highest: u32,
+    /// A bucket is so many bits of a distance wide.
+    width: u32,
+    /// The bucket of what is below all.
+    last: u32,
+    is_far: bool,
+    /// Where its buckets begin,
+    buckets: usize,
+    /// and where its distances.
+    distances: usize,
+}
+
+/// What is asked for a row.
+#[derive(Debug)]
+struct Asked {
+    bucket: usize,
+    distances: usize,
+    distance: u32,
+    is_far: bool,
 }
 
 /// Rows whose buckets are asked of the memory together, so that the wait for one is that for many.
-const TOGETHER: usize = 1024;
+const TOGETHER: usize = 512;
 
 impl Ranks {
-    /// Of classes with their numbers.
-    pub(super) fn of(classes: Vec<Ranked>) -> Self {
-        Self { classes }
+    /// Of the confidences of each class, in any order.
+    pub(super) fn of(classes: Vec<Vec<u32>>) -> Self {
+        let mut all = Self::default();
+        let (mut buckets, mut near, mut far) = (0, 0, 0);
+        all.classes.extend(classes.iter().map(|confidences| {
+            let mut place = Place::of(confidences);
+            let distances = if place.is_far { &mut far } else { &mut near };
+            (place.buckets, place.distances) = (buckets, *distances);
+            buckets += place.last as usize + 2;
+            *distances += confidences.len();
+            place
+        }));
+        all.before = vec![0; buckets];
+        all.near = vec![0; near + FEW];
+        all.far = vec![0; far + 1];
+        let (mut before, mut near, mut far) =
+            (&mut all.before[..], &mut all.near[..], &mut all.far[..]);
+        let classes = all.classes.iter().zip(classes).map(|(place, confidences)| {
+            let before = first(&mut before, place.last as usize + 2);
+            let distances = if place.is_far {
+                Distances::Far(first(&mut far, confidences.len()))
+            } else {
+                Distances::Near(first(&mut near, confidences.len()))
+            };
+            (place, confidences, before, distances)
+        });
+        side_by_side(
+            classes.collect(),
+            |(place, confidences, before, distances)| match distances {
+                Distances::Near(near) => place.fill(&confidences, before, near, |d| d as u16),
+                Distances::Far(far) => place.fill(&confidences, before, far, |d| d),
+            },
+        );
+        all
     }
 
     /// How many confidences of the class with this number are higher, row by row.
     pub(super) fn higher(&self, rows: &[(u32, u32)]) -> Vec<u32> {
         let mut all = Vec::with_capacity(rows.len());
-        let (mut buckets, mut places) = (Vec::new(), Vec::new());
+        let (mut asked, mut buckets) = (Vec::new(), Vec::new());
         // The memory of many rows is waited for at once, where so little is done with it that none has to wait for another.
         for rows in rows.chunks(TOGETHER) {
-            buckets.clear();
-            buckets.extend(rows.iter().map(|(class, confidence)| {
+            asked.clear();
+            asked.extend(rows.iter().map(|(class, confidence)| {
                 let class = &self.classes[*class as usize];
-                (class, class.bucket(*confidence))
+                class.asked(*confidence)
             }));
-            let before = |(class, (bucket, _)): &(&Ranked, (usize, u32))| class.before[*bucket];
-            std::hint::black_box(buckets.iter().fold(0, |sum: u32, at| sum ^ before(at)));
-            places.clear();
-            places.extend(buckets.iter().map(|(class, (bucket, distance))| {
-                let (from, to) = (class.before[*bucket], class.before[*bucket + 1]);
-                (*class, from as usize..to as usize, *distance)
-            }));
-            let middle = |(class, place, _): &(&Ranked, Range<usize>, u32)| class.middle(place);
-            std::hint::black_box(places.iter().fold(0, |sum: u32, at| sum ^ middle(at)));
-            let places = places.drain(..);
-            all.extend(places.map(|(class, place, distance)| class.higher(place, distance)));
+            let before = |of: &Asked| self.before[of.bucket];
+            std::hint::black_box(asked.iter().fold(0, |sum, of| sum ^ before(of)));
+            buckets.clear();
+            let bucket = |of: &Asked| (self.before[of.bucket], self.before[of.bucket + 1]);
+            buckets.extend(asked.iter().map(bucket));
+            let both = asked.iter().zip(&buckets);
+            let first = |(of, (from, _)): (&Asked, &(u32, u32))| self.distance(of, *from);
+            std::hint::black_box(both.clone().fold(0, |sum, of| sum ^ first(of)));
+            all.extend(both.map(|(of, (from, to))| from + self.within(of, *from, *to)));
         }
         all
     }
+
+    /// The one with this number, of the class that a row asks.
+    #[inline]
+    fn distance(&self, of: &Asked, number: u32) -> u32 {
+        let at = of.distances + number as usize;
+        if of.is_far {
+            self.far[at]
+        } else {
+            self.near[at].into()
+        }
+    }
+
+    /// How many of its bucket are higher than what a row asks for.
+    #[inline]
+    fn within(&self, of: &Asked, from: u32, to: u32) -> u32 {
+        let (at, many) = (of.distances + from as usize, (to - from) as usize);
+        if of.is_far {
+            return self.far[at..at + many].partition_point(|d| *d < of.distance) as u32;
+        }
+        let distance = of.distance as u16;
+        if many > FEW {
+            return self.near[at..at + many].partition_point(|d| *d < distance) as u32;
+        }
+        // All that can be read, and without a branch.
+        let count = |near: &[u16; FEW]| {
+            let near = near.iter().zip(&LOOKED_AT[many]);
+            near.map(|(d, is)| u16::from(*d < distance) & is)
+                .sum::<u16>()
+        };
+        self.near[at..].first_chunk().map_or(0, count).into()
+    }
 }
 
-/// The best of a class, by their distance from the highest one: in buckets of as wide a range each, so that a bucket is found without a search.
-#[derive(Debug)]
-pub(super) struct Ranked {
-    highest: u32,
-    /// A bucket is so many bits of a distance wide.
-    width: u32,
-    /// How many confidences lie in the buckets before each, and after the last one twice all of them, for what is below all.
-    before: Vec<u32>,
-    distances: Distances,
+/// Where the distances of a class go.
+enum Distances<'a> {
+    Near(&'a mut [u16]),
+    Far(&'a mut [u32]),
 }
 
-/// Distances from the beginning of their buckets, bucket by bucket: in order where a bucket has more than [`FEW`]. After the last one [`FEW`] more can be read.
-#[derive(Debug)]
-enum Distances {
-    /// 2 bytes each.
-    Near(Vec<u16>),
-    /// Of confidences that are so few, or so far from each other, that there would be more buckets than confidences.
-    Far(Vec<u32>),
+/// The first so many of what is left.
+fn first<'a, T>(left: &mut &'a mut [T], many: usize) -> &'a mut [T] {
+    let (first, rest) = std::mem::take(left).split_at_mut(many);
+    *left = rest;
+    first
 }
 
 /// What a bucket has that all of it is looked at.
-const FEW: usize = 16;
+const FEW: usize = 8;
 /// What a bucket has at least, if confidences are spread evenly: up to twice as much, since widths are powers of two.
-const FILL: usize = 3;
+const FILL: usize = 2;
 
 /// By how many there are: which of [`FEW`] are looked at.
 const LOOKED_AT: [[u16; FEW]; FEW + 1] = {
@@ -139,9 +224,9 @@ const LOOKED_AT: [[u16; FEW]; FEW + 1] = {
     all
 };
 
-impl Ranked {
-    /// Of confidences in any order.
-    pub(super) fn new(confidences: &[u32]) -> Self {
+impl Place {
+    /// The buckets that confidences need; where they lie is not known yet.
+    fn of(confidences: &[u32]) -> Self {
         let highest = confidences.iter().copied().max().unwrap_or(0);
         let lowest = confidences.iter().copied().min().unwrap_or(0);
         let range = highest - lowest;
@@ -153,90 +238,70 @@ impl Ranked {
         if width > u16::BITS && ((range >> u16::BITS) as usize) < confidences.len() {
             width = u16::BITS;
         }
-        let bucket = |distance: u32| (u64::from(distance) >> width) as usize;
-        let mut before = vec![0; bucket(range) + 3];
+        Self {
+            highest,
+            width,
+            last: (u64::from(range) >> width) as u32 + 1,
+            is_far: width > u16::BITS,
+            buckets: 0,
+            distances: 0,
+        }
+    }
+
+    /// The bucket that a distance from the highest confidence lies in.
+    #[inline]
+    fn bucket(&self, distance: u32) -> usize {
+        let bucket = (u64::from(distance) >> self.width) as u32;
+        bucket.min(self.last) as usize
+    }
+
+    /// A distance from the beginning of its bucket.
+    #[inline]
+    fn within(&self, distance: u32) -> u32 {
+        (u64::from(distance) & ((1 << self.width) - 1)) as u32
+    }
+
+    /// Puts confidences into their buckets.
+    fn fill<D: Copy + Ord>(
+        &self,
+        confidences: &[u32],
+        before: &mut [u32],
+        distances: &mut [D],
+        of: impl Fn(u32) -> D,
+    ) {
+        let distance = |confidence: &u32| self.highest - confidence;
         for confidence in confidences {
-            before[bucket(highest - confidence) + 2] += 1;
+            before[self.bucket(distance(confidence)) + 2] += 1;
         }
         for at in 1..before.len() {
             before[at] += before[at - 1];
         }
         // Each is put where the next one of its bucket goes: what was the beginning of a bucket becomes its end, which is the beginning of the one after.
-        let mut sorted = vec![0; confidences.len() + FEW];
         for confidence in confidences {
-            let distance = highest - confidence;
-            let next = &mut before[bucket(distance) + 1];
-            sorted[*next as usize] = within(distance, width);
+            let distance = distance(confidence);
+            let next = &mut before[self.bucket(distance) + 1];
+            distances[*next as usize] = of(self.within(distance));
             *next += 1;
         }
         for bucket in before.windows(2) {
-            let bucket = &mut sorted[bucket[0] as usize..bucket[1] as usize];
-            if bucket.len() > FEW {
+            let bucket = &mut distances[bucket[0] as usize..bucket[1] as usize];
+            if self.is_far || bucket.len() > FEW {
                 bucket.sort_unstable();
             }
         }
-        Self {
-            highest,
-            width,
-            before,
-            distances: if width <= u16::BITS {
-                Distances::Near(sorted.iter().map(|distance| *distance as u16).collect())
-            } else {
-                Distances::Far(sorted)
-            },
-        }
     }
 
-    /// The bucket that a confidence would lie in, and its distance from the beginning.
+    /// What to look for where a confidence would lie.
     #[inline]
-    fn bucket(&self, confidence: u32) -> (usize, u32) {
+    fn asked(&self, confidence: u32) -> Asked {
         let distance = self.highest.saturating_sub(confidence);
-        let bucket = (u64::from(distance) >> self.width) as usize;
-        let last = self.before.len() - 2;
-        (bucket.min(last), within(distance, self.width))
-    }
-
-    /// A distance in the middle of a bucket, where a search begins.
-    #[inline]
-    fn middle(&self, bucket: &Range<usize>) -> u32 {
-        let at = bucket.start.midpoint(bucket.end);
-        match &self.distances {
-            Distances::Near(all) => u32::from(all[at]),
-            Distances::Far(all) => all[at],
+        Asked {
+            bucket: self.buckets + self.bucket(distance),
+            distances: self.distances,
+            distance: self.within(distance),
+            is_far: self.is_far,
         }
     }
-
-    /// How many are higher than what lies so far from the beginning of this bucket.
-    #[inline]
-    fn higher(&self, bucket: Range<usize>, distance: u32) -> u32 {
-        let before = bucket.start as u32;
-        let higher = match &self.distances {
-            Distances::Near(all) if bucket.len() <= FEW => {
-                // All that can be read, and without a branch.
-                let (distance, looked_at) = (distance as u16, &LOOKED_AT[bucket.len()]);
-                let count = |near: &[u16; FEW]| {
-                    let near = near.iter().zip(looked_at);
-                    near.map(|(d, is)| u16::from(*d < distance) & is)
-                        .sum::<u16>()
-                };
-                all[bucket.start..].first_chunk().map_or(0, count).into()
-            }
-            Distances::Near(all) => {
-                all[bucket].partition_point(|d| u32::from(*d) < distance) as u32
-            }
-            Distances::Far(all) if bucket.len() <= FEW => {
-                let few = all[bucket].iter();
-                few.map(|d| u32::from(*d < distance)).sum()
-            }
-            Distances::Far(all) => all[bucket].partition_point(|d| *d < distance) as u32,
-        };
-        before + higher
-    }
-}
-
-/// A distance from the beginning of its bucket.
-fn within(distance: u32, width: u32) -> u32 {
-    (u64::from(distance) & ((1 << width) - 1)) as u32
 }
 
 #[cfg(test)]
@@ -275,7 +340,7 @@ mod tests {
             let count = |top: &[u32]| top.iter().filter(|c| **c > asked).count() as u32;
             let counts = [count(&others), count(&top), count(&others)];
             let ranks = [others.to_vec(), top.clone(), others.to_vec()];
-            let ranks = Ranks::of(ranks.iter().map(|top| Ranked::new(top)).collect());
+            let ranks = Ranks::of(ranks.to_vec());
             prop_assert_eq!(ranks.higher(&[(0, asked), (1, asked), (2, asked)]), counts);
         }
     }

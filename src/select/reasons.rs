@@ -1,15 +1,14 @@
 //! `first_reason(condition, 'reason', …)`: the reason of the first condition that holds, null where none does.
 //!
 //! It is what `CASE WHEN condition THEN 'reason' …` says. DataFusion evaluates a CASE branch by branch, on copies of the rows that are left, and puts
-//! its texts together again; this function evaluates each condition on all rows, and takes from the few texts there are.
+//! its texts together again; this function evaluates each condition on all rows, and gives a dictionary of the few texts there are.
 
 use std::ops::{BitAnd, BitOr, Not};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, StringArray, UInt16Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::compute::take;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, UInt16Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
@@ -18,7 +17,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalar
 pub(super) fn udf() -> ScalarUDF {
     let of = |args: &[ColumnarValue]| Ok(ColumnarValue::Array(first_reason(args)?));
     let signature = Signature::variadic_any(Volatility::Immutable);
-    let returns = DataType::Utf8View;
+    let returns = DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8));
     SimpleScalarUDF::new_with_signature("first_reason", signature, returns, Arc::new(of)).into()
 }
 
@@ -28,7 +27,7 @@ fn first_reason(args: &[ColumnarValue]) -> Result<ArrayRef> {
         ColumnarValue::Scalar(_) => None,
     });
     let rows = rows.unwrap_or(1);
-    let mut numbers = vec![0_u32; rows];
+    let mut numbers = vec![0_u16; rows];
     let mut taken = BooleanBuffer::new_unset(rows);
     let mut reasons = Vec::new();
     for pair in args.chunks(2) {
@@ -38,7 +37,8 @@ fn first_reason(args: &[ColumnarValue]) -> Result<ArrayRef> {
         let Some(Some(reason)) = reason.try_as_str() else {
             return Err(wrong("each reason is a text"));
         };
-        let number = reasons.len() as u32;
+        let number = u16::try_from(reasons.len());
+        let number = number.map_err(|_| wrong("there are too many conditions"))?;
         reasons.push(reason);
         let Some(holds) = holds(condition, rows)? else {
             continue;
@@ -49,8 +49,11 @@ fn first_reason(args: &[ColumnarValue]) -> Result<ArrayRef> {
         }
         taken = taken.bitor(&here);
     }
-    let numbers = UInt32Array::new(numbers.into(), Some(NullBuffer::new(taken)));
-    Ok(take(&StringViewArray::from(reasons), &numbers, None)?)
+    let numbers = UInt16Array::new(numbers.into(), Some(NullBuffer::new(taken)));
+    let reasons = Arc::new(StringArray::from(reasons));
+    Ok(Arc::new(DictionaryArray::<UInt16Type>::try_new(
+        numbers, reasons,
+    )?))
 }
 
 /// The rows in which a condition holds; `None` where it is false for all.
@@ -96,18 +99,22 @@ mod tests {
         let column = |c: [Option<bool>; 4]| {
             ColumnarValue::Array(Arc::new(BooleanArray::from(c.to_vec())) as ArrayRef)
         };
-        let long = "a reason that does not fit into a view";
         let args = [
             ColumnarValue::Scalar(ScalarValue::from(false)),
             text("never"),
             column(conditions[0]),
-            text(long),
+            text("first"),
             column(conditions[1]),
             text("second"),
         ];
         let reasons = first_reason(&args).unwrap();
-        let reasons: Vec<_> = reasons.as_string_view().iter().collect();
-        assert_eq!(reasons, [Some(long), Some("second"), None, None]);
+        let reasons = reasons.as_dictionary::<UInt16Type>();
+        let reasons: Vec<_> = reasons
+            .downcast_dict::<StringArray>()
+            .unwrap()
+            .into_iter()
+            .collect();
+        assert_eq!(reasons, [Some("first"), Some("second"), None, None]);
     }
 
     #[test]

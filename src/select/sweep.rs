@@ -54,7 +54,7 @@ pub(super) fn failed(file: &'static str) -> impl Fn(DataFusionError) -> SelectEr
 }
 
 /// Threads that work side by side.
-pub(super) fn workers() -> usize {
+fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -105,6 +105,30 @@ where
     }
     all.sort_unstable_by_key(|(partition, _)| *partition);
     Ok(all.into_iter().map(|(_, done)| done).collect())
+}
+
+/// What comes of each of these, in their order, on all cores: nothing else is under way between two passes.
+pub(super) fn side_by_side<T: Send, R: Send>(all: Vec<T>, of: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let waiting = Mutex::new(all.into_iter().enumerate());
+    let next = || {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.next()
+    };
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|threads| {
+        for _ in 0..workers() {
+            threads.spawn(|| {
+                while let Some((place, one)) = next() {
+                    let one = (place, of(one));
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.push(one);
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, one)| one).collect()
 }
 
 /// What is added up over all rows: a part for each thread that adds at the same time, however many partitions they read.

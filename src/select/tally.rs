@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use arrow::buffer::BooleanBuffer;
+
 use super::ranks::ClassIndex;
 use super::topk::{Choice, Rules, bits};
 
@@ -18,6 +20,8 @@ pub(super) struct Tally {
     /// and below what a confidence is none of the best.
     floors: Vec<u32>,
     classes: Vec<(i64, Best)>,
+    /// Of the rows that are looked at, those that may be among the best: the class's number, and the confidence.
+    promising: Vec<(u32, u32)>,
     /// Rows left out, by reason.
     left_out: BTreeMap<String, u64>,
 }
@@ -106,25 +110,46 @@ impl Tally {
             available: Vec::new(),
             floors: Vec::new(),
             classes: Vec::new(),
+            promising: Vec::new(),
             left_out: BTreeMap::new(),
         }
     }
 
-    /// A candidate.
+    /// Those of these rows that are candidates.
+    pub(super) fn push(
+        &mut self,
+        classes: &[i64],
+        confidences: &[f32],
+        candidates: &BooleanBuffer,
+    ) {
+        let mut promising = std::mem::take(&mut self.promising);
+        promising.resize(classes.len().max(promising.len()), (0, 0));
+        let mut found = 0;
+        for row in candidates.set_indices() {
+            let (number, confidence) = (self.number(classes[row]), bits(confidences[row]));
+            self.available[number] += 1;
+            // Each is put down, and the next one in its place if it is none: a processor that had to guess would be wrong every few rows.
+            promising[found] = (number as u32, confidence);
+            found += usize::from(confidence >= self.floors[number]);
+        }
+        for (number, confidence) in &promising[..found] {
+            let number = *number as usize;
+            let best = &mut self.classes[number].1;
+            best.push(*confidence, self.per_class);
+            self.floors[number] = best.dropped.0;
+        }
+        self.promising = promising;
+    }
+
     #[inline]
-    pub(super) fn push(&mut self, class: i64, confidence: f32) {
-        let (number, confidence) = (self.index.number(class), bits(confidence));
+    fn number(&mut self, class: i64) -> usize {
+        let number = self.index.number(class);
         if number == self.classes.len() {
             self.classes.push((class, Best::default()));
             self.available.push(0);
             self.floors.push(0);
         }
-        self.available[number] += 1;
-        if confidence >= self.floors[number] {
-            let best = &mut self.classes[number].1;
-            best.push(confidence, self.per_class);
-            self.floors[number] = best.dropped.0;
-        }
+        number
     }
 
     /// Rows that are left out.

@@ -6,15 +6,13 @@
 //! rank and its copies, so that the rows are the same for any number of threads, partitions and files. Pass 1 must see all rows
 //! before pass 2 begins, and pass 2 before the first row is chosen.
 
-use std::sync::{Mutex, PoisonError};
-
 use arrow::array::UInt32Array;
 use serde::{Deserialize, Serialize};
 
 use super::hash::seeded_hash;
 use super::order::Found;
-use super::ranks::{ClassIndex, Ranked, Ranks};
-use super::sweep::workers;
+use super::ranks::{ClassIndex, Ranks};
+use super::sweep::side_by_side;
 use super::tally::Best;
 
 /// How classes are evened out.
@@ -103,11 +101,10 @@ impl Choice {
     pub(super) fn new(rules: &Rules, classes: Vec<(i64, Vec<Best>)>, sample: Option<u64>) -> Self {
         let looked_at = side_by_side(classes, |(class, parts)| {
             let best = Best::of(parts, rules.most());
-            let choice = ClassChoice::new(class, &best, rules);
-            (choice, Ranked::new(&best.top))
+            (ClassChoice::new(class, &best, rules), best.top)
         });
-        let (classes, mut ranks): (Vec<ClassChoice>, Vec<Ranked>) = looked_at.into_iter().unzip();
-        ranks.push(Ranked::new(&[]));
+        let (classes, mut ranks): (Vec<ClassChoice>, Vec<Vec<u32>>) = looked_at.into_iter().unzip();
+        ranks.push(Vec::new());
         let candidates: u64 = classes.iter().map(|c| c.available).sum();
         let mut index = ClassIndex::default();
         for class in &classes {
@@ -267,30 +264,6 @@ impl Choice {
     }
 }
 
-/// What comes of each of these, in their order, on all cores: nothing else is under way between two passes.
-fn side_by_side<T: Send, R: Send>(all: Vec<T>, of: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let waiting = Mutex::new(all.into_iter().enumerate());
-    let next = || {
-        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.next()
-    };
-    let done = Mutex::new(Vec::new());
-    std::thread::scope(|threads| {
-        for _ in 0..workers() {
-            threads.spawn(|| {
-                while let Some((place, one)) = next() {
-                    let one = (place, of(one));
-                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                    done.push(one);
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_unstable_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, one)| one).collect()
-}
-
 /// What is known of a class.
 #[derive(Debug)]
 pub(super) struct ClassChoice {
@@ -404,12 +377,12 @@ impl Keys {
     /// Whether the key of a row with such a confidence decides anything.
     #[inline]
     pub(super) fn decide(self, confidence: u32) -> bool {
-        self.all && confidence >= self.cut || self.is_tied(confidence)
+        self.all & (confidence >= self.cut) | self.is_tied(confidence)
     }
 
     /// Whether it decides if the row is in.
     #[inline]
     pub(super) fn is_tied(self, confidence: u32) -> bool {
-        self.tied && confidence == self.cut
+        self.tied & (confidence == self.cut)
     }
 }

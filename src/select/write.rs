@@ -1,16 +1,20 @@
 //! The rows of a query → Parquet objects beside `selection.json`, one a partition, written as they come.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array as _, AsArray, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{SchemaRef, UInt32Type};
+use bytes::Bytes;
 use object_store::buffered::BufWriter;
-use parquet::arrow::AsyncArrowWriter;
+use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use tokio::io::AsyncWriteExt as _;
 
 use super::columns::{Texts, classes};
 use super::hash::seeded_hash;
@@ -111,7 +115,8 @@ pub(super) async fn parts(query: Query, target: &Target) -> Result<Vec<Part>, Se
 
 /// A part that is being written.
 struct Writer {
-    parquet: AsyncArrowWriter<BufWriter>,
+    parquet: ArrowWriter<Pieces>,
+    upload: BufWriter,
     part: Part,
     materialize: bool,
 }
@@ -167,7 +172,8 @@ impl Writer {
         }
         let upload = BufWriter::new(Arc::clone(&target.workspace.at.store), path);
         Ok(Self {
-            parquet: AsyncArrowWriter::try_new(upload, schema, Some(properties.build()))?,
+            parquet: ArrowWriter::try_new(Pieces::default(), schema, Some(properties.build()))?,
+            upload,
             part: Part {
                 record: PartRecord {
                     file,
@@ -186,20 +192,73 @@ impl Writer {
     async fn write(&mut self, batch: RecordBatch) -> Result<(), ParquetError> {
         self.part.count(&batch);
         if !self.materialize {
-            self.part.record.rows += batch.num_rows() as u64;
-            return self.parquet.write(&batch).await;
+            return self.encode(&batch).await;
         }
         for repeated in Repeated::of(batch)? {
-            let repeated = repeated?;
-            self.part.record.rows += repeated.num_rows() as u64;
-            self.parquet.write(&repeated).await?;
+            self.encode(&repeated?).await?;
         }
         Ok(())
     }
 
-    async fn finish(self) -> Result<Part, ParquetError> {
-        self.parquet.close().await?;
+    async fn encode(&mut self, rows: &RecordBatch) -> Result<(), ParquetError> {
+        self.part.record.rows += rows.num_rows() as u64;
+        self.parquet.write(rows)?;
+        let ready = std::mem::take(&mut self.parquet.inner_mut().full);
+        self.send(ready).await
+    }
+
+    async fn send(&mut self, pieces: Vec<Bytes>) -> Result<(), ParquetError> {
+        for piece in pieces {
+            self.upload.put(piece).await.map_err(external)?;
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Part, ParquetError> {
+        self.parquet.finish()?;
+        let pieces = std::mem::take(self.parquet.inner_mut());
+        self.send(pieces.all()).await?;
+        self.upload.shutdown().await.map_err(external)?;
         Ok(self.part)
+    }
+}
+
+fn external(error: impl std::error::Error + Send + Sync + 'static) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+/// Bytes of a piece of an object, if no page is larger.
+const PIECE: usize = 1024 * 1024;
+
+/// The bytes of a Parquet file, in pieces that an upload takes as they are: a page is copied once.
+#[derive(Default)]
+struct Pieces {
+    full: Vec<Bytes>,
+    last: Vec<u8>,
+}
+
+impl Pieces {
+    fn all(mut self) -> Vec<Bytes> {
+        self.full.push(self.last.into());
+        self.full
+    }
+}
+
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.last.len() + bytes.len() > self.last.capacity() {
+            let next = Vec::with_capacity(PIECE.max(bytes.len()));
+            let full = std::mem::replace(&mut self.last, next);
+            if !full.is_empty() {
+                self.full.push(full.into());
+            }
+        }
+        self.last.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -217,10 +276,17 @@ impl Part {
         let (Some(copies), Some(classes)) = (copies, classes) else {
             return;
         };
-        for (class, copies) in classes.iter().zip(copies) {
-            let copies = u64::from(copies.unwrap_or(0));
+        let (no_class, no_copies) = (classes.nulls(), copies.nulls());
+        let is_null = |nulls: Option<&NullBuffer>, row| nulls.is_some_and(|n| n.is_null(row));
+        let rows = classes.values().iter().zip(copies.values()).enumerate();
+        for (row, (class, copies)) in rows {
+            let copies = if is_null(no_copies, row) {
+                0
+            } else {
+                u64::from(*copies)
+            };
             self.record.copies += copies;
-            let class = class.unwrap_or(-1);
+            let class = if is_null(no_class, row) { -1 } else { *class };
             let number = self.index.number(class);
             if number == self.classes.len() {
                 self.classes.push((class, (0, 0)));
