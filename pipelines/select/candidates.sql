@@ -9,7 +9,7 @@ SELECT
     probs,
     first_reason(
         class IS NULL OR NOT is_confidence(confidence), 'invalid',
-        NOT (confidence > $threshold), 'threshold',
+        NOT is_above(confidence, $threshold), 'threshold',
         $duplicates AND is_duplicate(sha256, key), 'duplicate',
         $leaks AND is_leaked(sha256, phash), 'leaked'
     ) AS reason

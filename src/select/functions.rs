@@ -71,6 +71,17 @@ pub(super) fn is_confidence() -> ScalarUDF {
     })
 }
 
+/// `is_above(confidence, threshold)`: whether it is higher, without such a copy either.
+pub(super) fn is_above() -> ScalarUDF {
+    function("is_above", 2, DataType::Boolean, |args| {
+        let (of, least) = (confidences(&args[0])?, confidences(&args[1])?);
+        let valid = NullBuffer::union(of.nulls(), least.nulls());
+        let (of, least) = (of.values(), least.values());
+        let answers = BooleanBuffer::collect_bool(of.len(), |i| of[i] > least[i]);
+        Ok(where_valid(answers, valid.as_ref()))
+    })
+}
+
 /// What the second pass asks of a row: `is_decided_by_key(class, confidence)`, whether its key decides anything, and `is_within_reach(class, confidence)`, whether it may be chosen.
 pub(super) fn of_second_pass(choice: &Arc<Choice>) -> [ScalarUDF; 2] {
     [

@@ -41,28 +41,32 @@ pub fn udf() -> ScalarUDF {
 /// only those within [`SIGMAS`] standard deviations of there are kept, some 16·√count of them.
 #[derive(Debug, Clone)]
 pub(super) struct Quantile {
-    rank: u64,
-    window: std::ops::RangeInclusive<u64>,
+    /// Those are kept that lie from here
+    from: u64,
+    /// to here.
+    to: u64,
     below: u64,
+    rank: u64,
     inside: Vec<u64>,
 }
 
 impl Quantile {
     /// `rank` counts from 1 and is at most `count`.
     pub(super) fn new(rank: u64, count: u64) -> Self {
-        let window = if count <= FEW {
-            0..=u64::MAX
+        let (from, to) = if count <= FEW {
+            (0, u64::MAX)
         } else {
             let (rank, count) = (rank as f64, count as f64);
             let at = rank / count;
             let margin = SIGMAS * (at * (1.0 - at) / count).sqrt() + SIGMAS / count;
             let place = |fraction: f64| (fraction.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
-            place(at - margin)..=place(at + margin)
+            (place(at - margin), place(at + margin))
         };
         Self {
-            rank,
-            window,
+            from,
+            to,
             below: 0,
+            rank,
             inside: Vec::new(),
         }
     }
@@ -70,8 +74,8 @@ impl Quantile {
     #[inline]
     pub(super) fn push(&mut self, hash: u64) {
         // Nearly always below or above, and never known which.
-        self.below += u64::from(hash < *self.window.start());
-        if self.window.contains(&hash) {
+        self.below += u64::from(hash < self.from);
+        if (self.from..=self.to).contains(&hash) {
             self.inside.push(hash);
         }
     }

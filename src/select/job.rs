@@ -222,7 +222,11 @@ impl Run<'_> {
     pub(super) async fn passes(&self, input: &Input) -> Result<Passes, SelectError> {
         let config = &self.job.config;
         self.view("input", input.rows.clone())?;
-        for function in [reasons::udf(), functions::is_confidence()] {
+        for function in [
+            reasons::udf(),
+            functions::is_confidence(),
+            functions::is_above(),
+        ] {
             self.context.register_udf(function);
         }
         let (leakage, hits) = self.fingerprints().await?;

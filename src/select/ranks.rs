@@ -117,13 +117,15 @@ impl Ranks {
         let (mut before, mut near, mut far) =
             (&mut all.before[..], &mut all.near[..], &mut all.far[..]);
         let classes = all.classes.iter().zip(classes).map(|(place, confidences)| {
-            let before = first(&mut before, place.last as usize + 2);
+            // There is room for all of them.
+            let many = confidences.len();
+            let before = before.split_off_mut(..place.last as usize + 2);
             let distances = if place.is_far {
-                Distances::Far(first(&mut far, confidences.len()))
+                Distances::Far(far.split_off_mut(..many).unwrap_or_default())
             } else {
-                Distances::Near(first(&mut near, confidences.len()))
+                Distances::Near(near.split_off_mut(..many).unwrap_or_default())
             };
-            (place, confidences, before, distances)
+            (place, confidences, before.unwrap_or_default(), distances)
         });
         side_by_side(
             classes.collect(),
@@ -195,13 +197,6 @@ impl Ranks {
 enum Distances<'a> {
     Near(&'a mut [u16]),
     Far(&'a mut [u32]),
-}
-
-/// The first so many of what is left.
-fn first<'a, T>(left: &mut &'a mut [T], many: usize) -> &'a mut [T] {
-    let (first, rest) = std::mem::take(left).split_at_mut(many);
-    *left = rest;
-    first
 }
 
 /// What a bucket has that all of it is looked at.

@@ -377,12 +377,12 @@ impl Keys {
     /// Whether the key of a row with such a confidence decides anything.
     #[inline]
     pub(super) fn decide(self, confidence: u32) -> bool {
-        self.all & (confidence >= self.cut) | self.is_tied(confidence)
+        self.all && confidence >= self.cut || self.is_tied(confidence)
     }
 
     /// Whether it decides if the row is in.
     #[inline]
     pub(super) fn is_tied(self, confidence: u32) -> bool {
-        self.tied & (confidence == self.cut)
+        self.tied && confidence == self.cut
     }
 }
