@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// Why a benchmark could not be run.
@@ -42,19 +43,24 @@ fn measured(mut command: Command) -> Result<Measured, Failure> {
     let out = drain(child.stdout.take().map(|p| Box::new(p) as Box<_>));
     let err = drain(child.stderr.take().map(|p| Box::new(p) as Box<_>));
     let status_file = format!("/proc/{}/status", child.id());
-    let mut peak_kb = 0.0_f64;
-    let status = loop {
-        if let Ok(text) = std::fs::read_to_string(&status_file) {
-            let high = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-            let kb = high.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok());
-            peak_kb = peak_kb.max(kb.unwrap_or(0.0));
+    let (over, is_over) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let mut peak_kb = 0.0_f64;
+        loop {
+            if let Ok(text) = std::fs::read_to_string(&status_file) {
+                let high = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+                let kb = high.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok());
+                peak_kb = peak_kb.max(kb.unwrap_or(0.0));
+            }
+            if is_over.recv_timeout(WATCH_EVERY) != Err(RecvTimeoutError::Timeout) {
+                return peak_kb;
+            }
         }
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        std::thread::sleep(WATCH_EVERY);
-    };
+    });
+    let status = child.wait()?;
     let wall = started.elapsed().as_secs_f64();
+    drop(over);
+    let peak_kb = watch.join().unwrap_or_default();
     let (out, err) = (
         out.join().unwrap_or_default(),
         err.join().unwrap_or_default(),

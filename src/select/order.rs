@@ -39,7 +39,7 @@ impl Order {
         Self {
             classes: classes.collect(),
             overall: choice
-                .is_sampled()
+                .is_sampled
                 .then(|| Quantile::new(choice.sampled_overall.unwrap_or(0), choice.candidates())),
             deciding: Vec::new(),
             choice: Arc::clone(choice),
@@ -64,7 +64,7 @@ impl Order {
             };
             // As in a tally, without a guess.
             deciding[found] = (number as u32, row);
-            let decides = choice.is_sampled() | choice.keys_of(number).decide(bits(*confidence));
+            let decides = choice.is_sampled || choice.keys_of(number).decide(bits(*confidence));
             found += usize::from(decides);
         }
         for (number, row) in &deciding[..found] {

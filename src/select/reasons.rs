@@ -27,7 +27,7 @@ fn first_reason(args: &[ColumnarValue]) -> Result<ArrayRef> {
         ColumnarValue::Scalar(_) => None,
     });
     let rows = rows.unwrap_or(1);
-    let mut numbers = vec![0_u16; rows];
+    let mut numbers: Option<Vec<u16>> = None;
     let mut taken = BooleanBuffer::new_unset(rows);
     let mut reasons = Vec::new();
     for pair in args.chunks(2) {
@@ -44,11 +44,17 @@ fn first_reason(args: &[ColumnarValue]) -> Result<ArrayRef> {
             continue;
         };
         let here = holds.bitand(&taken.not());
-        for row in here.set_indices() {
-            numbers[row] = number;
+        if here.count_set_bits() == 0 {
+            continue;
+        }
+        match &mut numbers {
+            // What is not taken is null, whatever its number: most often one reason is the only one.
+            None => numbers = Some(vec![number; rows]),
+            Some(numbers) => here.set_indices().for_each(|row| numbers[row] = number),
         }
         taken = taken.bitor(&here);
     }
+    let numbers = numbers.unwrap_or_else(|| vec![0; rows]);
     let numbers = UInt16Array::new(numbers.into(), Some(NullBuffer::new(taken)));
     let reasons = Arc::new(StringArray::from(reasons));
     Ok(Arc::new(DictionaryArray::<UInt16Type>::try_new(

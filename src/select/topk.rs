@@ -81,6 +81,8 @@ pub(super) struct Choice {
     pub(super) rules: Rules,
     /// How many rows of all classes together are sampled, where that is asked for.
     pub(super) sampled_overall: Option<u64>,
+    /// Whether that leaves any out.
+    pub(super) is_sampled: bool,
     /// Rows whose hash is at most this are in that sample.
     overall_hash: Option<u64>,
     /// By class.
@@ -110,9 +112,12 @@ impl Choice {
         for class in &classes {
             index.number(class.class);
         }
+        let sampled_overall = sample.map(|n| n.min(candidates));
+        let is_sampled = sampled_overall.is_some_and(|n| n < candidates);
         Self {
             rules: *rules,
-            sampled_overall: sample.map(|n| n.min(candidates)),
+            sampled_overall,
+            is_sampled,
             overall_hash: None,
             ranks: Ranks::of(ranks),
             keys: classes.iter().map(ClassChoice::keys).collect(),
@@ -125,12 +130,12 @@ impl Choice {
 
     /// Whether pass 2 is needed.
     pub(super) fn needs_keys(&self) -> bool {
-        self.is_sampled() || self.classes.iter().any(ClassChoice::needs_keys)
+        self.is_sampled || self.classes.iter().any(ClassChoice::needs_keys)
     }
 
     /// How many candidates' keys decide something.
     pub(super) fn decided(&self) -> u64 {
-        if self.is_sampled() {
+        if self.is_sampled {
             return self.candidates();
         }
         self.classes.iter().map(ClassChoice::decided).sum()
@@ -159,10 +164,6 @@ impl Choice {
         classes.find_map(|c| Some(expected(c)).filter(|(class, all)| copies(*class) != *all))
     }
 
-    pub(super) fn is_sampled(&self) -> bool {
-        self.sampled_overall.is_some_and(|n| n < self.candidates())
-    }
-
     /// Takes over what pass 2 has found.
     pub(super) fn complete(&mut self, found: Found) {
         for (class, found) in self.classes.iter_mut().zip(found.classes) {
@@ -182,7 +183,7 @@ impl Choice {
     #[inline]
     pub(super) fn is_decided_by_key(&self, class: i64, confidence: f32) -> bool {
         let class = self.index.get(class);
-        class.is_some_and(|i| self.is_sampled() || self.keys[i].decide(bits(confidence)))
+        class.is_some_and(|i| self.is_sampled || self.keys[i].decide(bits(confidence)))
     }
 
     /// How keys decide in the class of this number, where all classes together are not sampled.
@@ -347,10 +348,17 @@ impl ClassChoice {
 
     /// How keys decide.
     fn keys(&self) -> Keys {
+        let tied = self.tie.is_some();
         Keys {
             cut: self.cut,
-            tied: self.tie.is_some(),
-            all: self.needs_hashes(),
+            tied,
+            decided: if self.needs_hashes() {
+                (self.cut, u32::MAX)
+            } else if tied {
+                (self.cut, self.cut)
+            } else {
+                (u32::MAX, 0)
+            },
         }
     }
 
@@ -369,15 +377,16 @@ pub(super) struct Keys {
     cut: u32,
     /// Not all rows at the cut-off are in.
     tied: bool,
-    /// The hashes of all rows of the best K are asked for.
-    all: bool,
+    /// Between these confidences keys decide: of all rows of the best K, whose hashes are asked for, at the cut-off alone, or nowhere.
+    decided: (u32, u32),
 }
 
 impl Keys {
     /// Whether the key of a row with such a confidence decides anything.
     #[inline]
     pub(super) fn decide(self, confidence: u32) -> bool {
-        self.all && confidence >= self.cut || self.is_tied(confidence)
+        let (from, to) = self.decided;
+        (from..=to).contains(&confidence)
     }
 
     /// Whether it decides if the row is in.
