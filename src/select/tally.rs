@@ -65,15 +65,21 @@ impl Best {
         all
     }
 
-    /// Those of another worker as well. Of each the best K find room in what one of them has: nothing more is held while a class is put together.
+    /// Those of another worker as well. They are sorted out beside the two, and what stays finds room where one of them was: what is held does not grow, class by class, between what the other one leaves.
     fn merge(&mut self, mut theirs: Self, per_class: usize) {
         self.trim(per_class);
         theirs.trim(per_class);
-        self.available += theirs.available;
-        self.top.append(&mut theirs.top);
-        self.note_dropped(theirs.dropped.0, theirs.dropped.1);
-        self.trim(per_class);
+        let mut both = Self {
+            available: self.available + theirs.available,
+            top: [self.top.as_slice(), &theirs.top].concat(),
+            dropped: self.dropped,
+        };
+        both.note_dropped(theirs.dropped.0, theirs.dropped.1);
+        both.trim(per_class);
+        self.top.clear();
+        self.top.extend_from_slice(&both.top);
         self.top.shrink_to_fit();
+        (self.available, self.dropped) = (both.available, both.dropped);
     }
 
     /// Drops all but the best K.
