@@ -186,3 +186,73 @@ impl Tally {
         (Choice::new(rules, classes, sample), left_out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::select::topk::Balance;
+    use proptest::prelude::*;
+
+    /// Candidates, cut into what two workers see, batch by batch.
+    fn tallied(rows: &[(i64, f32, bool)], per_class: u64, batch: usize) -> Vec<Tally> {
+        let rules = Rules {
+            per_class,
+            balance: Balance::None,
+            seed: 0,
+            fraction: 1.0,
+        };
+        let mut workers = [Tally::new(&rules), Tally::new(&rules)];
+        for (i, rows) in rows.chunks(batch).enumerate() {
+            let classes: Vec<i64> = rows.iter().map(|(class, ..)| *class).collect();
+            let confidences: Vec<f32> = rows.iter().map(|(_, c, _)| *c).collect();
+            let candidates: BooleanBuffer = rows.iter().map(|(.., is)| *is).collect();
+            workers[i % 2].push(&classes, &confidences, &candidates);
+        }
+        workers.into()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn the_best_of_many_batches_are_those_of_a_sort(
+            seed in any::<u64>(),
+            per_class in 1_u64..1500,
+            batch in 1_usize..3000,
+            steps in 1_u32..5000,
+        ) {
+            // Far more than are kept while they wait to be sorted out, in two classes, some of them no candidates, with as many ties as there are few steps.
+            let random = |i: u64| crate::random::seeded_hash(seed, &i.to_string());
+            let rows: Vec<(i64, f32, bool)> = (0..12_000_u64)
+                .map(|i| {
+                    let step = (random(3 * i) % u64::from(steps)) as f32;
+                    let class = if random(3 * i + 1) % 5 == 0 { -7 } else { 70_000 };
+                    (class, step / steps as f32, random(3 * i + 2) % 9 > 0)
+                })
+                .collect();
+            let tallies = tallied(&rows, per_class, batch);
+            for class in [-7, 70_000] {
+                let of_class = rows.iter().filter(|(c, _, is)| *is && *c == class);
+                let mut sorted: Vec<u32> = of_class.map(|(_, c, _)| bits(*c)).collect();
+                sorted.sort_unstable_by(|a, b| b.cmp(a));
+                let available: u64 = tallies
+                    .iter()
+                    .filter_map(|tally| Some(tally.available[tally.index.get(class)?]))
+                    .sum();
+                prop_assert_eq!(available, sorted.len() as u64);
+                let parts = tallies.iter().filter_map(|tally| {
+                    let best = &tally.classes[tally.index.get(class)?].1;
+                    Some(Best { top: best.top.clone(), ..*best })
+                });
+                let mut best = Best::of(parts.collect(), per_class as usize);
+                best.top.sort_unstable_by(|a, b| b.cmp(a));
+                let kept = sorted.len().min(per_class as usize);
+                prop_assert_eq!(&best.top, &sorted[..kept]);
+                // What is next, and how often: so a tie at the cut-off is known.
+                if let Some(next) = sorted.get(kept) {
+                    let ties = sorted[kept..].iter().filter(|c| *c == next).count();
+                    prop_assert_eq!(best.dropped, (*next, ties as u64));
+                }
+            }
+        }
+    }
+}

@@ -297,3 +297,31 @@ impl Part {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn pieces_are_what_was_written_and_no_larger_than_they_have_to_be() {
+        let mut pieces = Pieces::default();
+        let mut written = Vec::new();
+        for (byte, many) in [
+            (1, 10),
+            (2, PIECE - 10),
+            (3, 1),
+            (4, 3 * PIECE),
+            (5, 0),
+            (6, PIECE),
+        ] {
+            let bytes = vec![byte; many];
+            pieces.write_all(&bytes).unwrap();
+            written.extend(bytes);
+        }
+        let pieces = pieces.all();
+        let lengths: Vec<_> = pieces.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [PIECE, 1, 3 * PIECE, PIECE]);
+        assert_eq!(pieces.concat(), written);
+    }
+}
