@@ -63,7 +63,8 @@ pub(crate) use self::query::reads;
 pub use self::query::{DEFAULT_ROWS, Limits, execute, query};
 pub use self::rows::rows;
 pub use self::session::{
-    Cache, QUERY_MEMORY, context, fit_batches, join_by_sorting, read_lazily, selection_context,
+    Cache, QUERY_MEMORY, context, fit_batches, join_by_sorting, join_few_partitions, read_lazily,
+    selection_context,
 };
 use self::whole::{Lost, Whole};
 use crate::manifest;

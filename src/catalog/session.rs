@@ -120,6 +120,17 @@ pub fn read_lazily(context: &SessionContext, lazily: bool) {
     options.execution.parquet.reorder_filters = false;
 }
 
+/// Partitions of a join: each reads both sides, and has a sort of either where it is joined by sorting.
+const JOINED: usize = 8;
+
+/// Lets a context's queries have no more partitions than those of a join, which are all read at the same time and share the memory.
+pub fn join_few_partitions(context: &SessionContext) {
+    let state = context.state_ref();
+    let mut state = state.write();
+    let partitions = &mut state.config_mut().options_mut().execution.target_partitions;
+    *partitions = JOINED.min(*partitions);
+}
+
 /// What each sort of a join keeps for merging what it spilled: there are two a partition, which share the memory.
 const MERGED: usize = 1024 * 1024;
 
@@ -248,7 +259,8 @@ mod tests {
         let at = store::open("memory:///w", &store::StorageOptions::default()).unwrap();
         let (workspace, _) = Workspace::init_at(at).await.unwrap();
         let join = async |fitted: bool| {
-            let context = selection_context(&workspace, 8, QUERY_MEMORY).unwrap();
+            let context = selection_context(&workspace, 16, QUERY_MEMORY).unwrap();
+            join_few_partitions(&context);
             join_by_sorting(&context);
             let rows = soft_labels(&context)[0][0].schema();
             if fitted {

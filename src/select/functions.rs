@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, UInt32Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
@@ -71,10 +72,11 @@ pub(super) fn is_confidence() -> ScalarUDF {
     })
 }
 
-/// `is_above(confidence, threshold)`: whether it is higher, without such a copy either.
+/// `is_above(confidence, threshold)`: whether it is higher, in single precision, without such a copy either.
 pub(super) fn is_above() -> ScalarUDF {
     function("is_above", 2, DataType::Boolean, |args| {
-        let (of, least) = (confidences(&args[0])?, confidences(&args[1])?);
+        let least = cast(&args[1], &DataType::Float32)?;
+        let (of, least) = (confidences(&args[0])?, confidences(&least)?);
         let valid = NullBuffer::union(of.nulls(), least.nulls());
         let (of, least) = (of.values(), least.values());
         let answers = BooleanBuffer::collect_bool(of.len(), |i| of[i] > least[i]);

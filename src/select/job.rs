@@ -256,6 +256,7 @@ impl Run<'_> {
         let missing = functions::Missing::default();
         if let Some(targets) = &input.targets {
             self.view("targets", targets.clone())?;
+            catalog::join_few_partitions(&self.context);
             if chosen.expected.is_none_or(|rows| rows > HELD_ROWS) {
                 catalog::join_by_sorting(&self.context);
                 catalog::fit_batches(&self.context, targets.schema().as_arrow());
@@ -441,7 +442,13 @@ impl Run<'_> {
         left_out: &BTreeMap<String, u64>,
         leakage: Option<&LeakageRecord>,
     ) -> String {
-        let found = (&self.job.config, &input.record, left_out, leakage);
+        let found = (
+            &self.job.config,
+            &input.record,
+            left_out,
+            leakage,
+            PARTITIONS,
+        );
         let mut hash = Sha256::new();
         hash.update(to_json(&(found, &chosen.classes)));
         hex(&hash.finalize())[..TAG].to_owned()

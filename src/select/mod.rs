@@ -10,7 +10,7 @@
 //! selections/ID/part-00000-….parquet … and selection.json, whose put makes it visible
 //! ```
 //! The queries lie in `pipelines/select/`; `--queries DIR` takes a user's own instead. What SQL cannot do well are the functions of
-//! `functions.rs`, which the queries call. Memory: 4 to 7 bytes a chosen row, and what the scans hold; soft labels of chosen rows alone
+//! `functions.rs`, which the queries call. Memory: 4 to 8 bytes a chosen row, and what the scans hold; soft labels of chosen rows alone
 //! are read.
 
 mod columns;

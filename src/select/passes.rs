@@ -39,8 +39,8 @@ pub(super) struct ChosenRows {
 
 /// The rows that have a reason to be left out, and those that have none.
 fn told_apart(reasons: &ArrayRef) -> (BooleanBuffer, BooleanBuffer) {
-    let left_out = match reasons.nulls() {
-        Some(nulls) => nulls.inner().clone(),
+    let left_out = match reasons.logical_nulls() {
+        Some(nulls) => nulls.into_inner(),
         None => BooleanBuffer::new_set(reasons.len()),
     };
     let candidates = left_out.not();

@@ -49,7 +49,7 @@ impl Prepared<'_> {
         .collect()
     }
 
-    /// One of these queries, as the selection executes it; of `held_out.sql` that of the first held-out dataset.
+    /// One of these queries, as the selection executes it; of `held_out.sql` that of the first held-out dataset. Without soft labels the rows of `selected.sql` are there to be read once.
     ///
     /// # Errors
     /// [`SelectError::Query`].

@@ -62,10 +62,11 @@ impl Best {
         let mut all = parts.next().unwrap_or_default();
         parts.for_each(|theirs| all.merge(theirs, per_class));
         all.trim(per_class);
+        all.top.shrink_to_fit();
         all
     }
 
-    /// Those of another worker as well. They are sorted out beside the two, and what stays finds room where one of them was: what is held does not grow, class by class, between what the other one leaves.
+    /// Those of another worker as well. They are sorted out beside the two, and what stays of a class with K of them finds room where one was: what is held does not grow, class by class, between what the other one leaves.
     fn merge(&mut self, mut theirs: Self, per_class: usize) {
         self.trim(per_class);
         theirs.trim(per_class);
@@ -76,9 +77,12 @@ impl Best {
         };
         both.note_dropped(theirs.dropped.0, theirs.dropped.1);
         both.trim(per_class);
+        if both.top.len() > self.top.capacity() {
+            *self = both;
+            return;
+        }
         self.top.clear();
         self.top.extend_from_slice(&both.top);
-        self.top.shrink_to_fit();
         (self.available, self.dropped) = (both.available, both.dropped);
     }
 

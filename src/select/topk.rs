@@ -1,7 +1,7 @@
 //! The most confident K of each class, and how many copies each row gets: two passes over the candidates, then plain functions of a row.
 //!
 //! Pass 1 ([`Tally`](super::tally::Tally)) sees class and confidence and keeps, for each class, the confidences of its best K: 4 bytes a chosen row and a
-//! worker's share of as much again; [`Ranks`] has them in some 2. Pass 2 ([`Order`](super::order::Order)) sees keys, where they decide: the tie at a class's cut-off, and the hashes that say who
+//! worker's share of as much again; [`Ranks`] has them in some 4. Pass 2 ([`Order`](super::order::Order)) sees keys, where they decide: the tie at a class's cut-off, and the hashes that say who
 //! gets a copy more or belongs to a sample. What both come to, [`Choice`], answers for each row by itself whether it is chosen, its
 //! rank and its copies, so that the rows are the same for any number of threads, partitions and files. Pass 1 must see all rows
 //! before pass 2 begins, and pass 2 before the first row is chosen.
