@@ -292,3 +292,40 @@ pub(super) fn is_labelled(missing: &Missing) -> ScalarUDF {
         Ok(Arc::new(answers.collect::<BooleanArray>()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::RecordBatch;
+    use datafusion::prelude::SessionContext;
+
+    #[tokio::test]
+    async fn a_threshold_is_any_number_and_itself_not_above_it() {
+        let context = SessionContext::new();
+        context.register_udf(is_above());
+        let confidences = [
+            Some(0.3),
+            Some(0.3_f32.next_up()),
+            Some(-0.0),
+            Some(f32::NAN),
+            None,
+        ];
+        let confidences: ArrayRef = Arc::new(Float32Array::from(confidences.to_vec()));
+        let rows = RecordBatch::try_from_iter_with_nullable([("confidence", confidences, true)]);
+        context.register_batch("rows", rows.unwrap()).unwrap();
+        for (threshold, above) in [
+            ("0.3", [false, true, false, false, false]),
+            ("CAST(0.3 AS FLOAT)", [false, true, false, false, false]),
+            ("0", [true, true, false, false, false]),
+        ] {
+            let query = format!("SELECT is_above(confidence, {threshold}) FROM rows");
+            let answers = context.sql(&query).await.unwrap().collect().await.unwrap();
+            let answers = answers[0].column(0).as_boolean();
+            assert_eq!(
+                answers.iter().collect::<Vec<_>>(),
+                above.map(Some),
+                "{query}"
+            );
+        }
+    }
+}

@@ -328,8 +328,11 @@ mod tests {
             asked in 0_u32..2100,
             spread in 0_u32..20,
             distinct in 1_u32..2000,
+            outlier in prop::option::of(0_u32..1 << 22),
         ) {
-            let top: Vec<u32> = top.iter().map(|c| (c % distinct) << spread).collect();
+            // An outlier makes buckets wide, and what lies together crowded.
+            let top = top.iter().map(|c| (c % distinct) << spread);
+            let top: Vec<u32> = top.chain(outlier).collect();
             let asked = asked << spread;
             let others = [5, 1 << 30, 3];
             let count = |top: &[u32]| top.iter().filter(|c| **c > asked).count() as u32;

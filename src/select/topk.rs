@@ -296,7 +296,7 @@ impl ClassChoice {
     fn new(class: i64, best: &Best, rules: &Rules) -> Self {
         let cut = best.top.iter().copied().min().unwrap_or(0);
         let at_cut = best.top.iter().filter(|c| **c == cut).count() as u64;
-        let tie = (best.dropped.1 > 0 && best.dropped.0 == cut).then_some(at_cut);
+        let tie = (best.dropped == Some(cut)).then_some(at_cut);
         let kept = rules.sampled(best.top.len() as u64);
         let (base, extra) = match rules.balance {
             Balance::Duplicate if kept > 0 => {
