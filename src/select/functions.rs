@@ -31,18 +31,24 @@ fn function(
     SimpleScalarUDF::new_with_signature(name, signature, returns, Arc::new(of)).into()
 }
 
-/// An answer for each row.
-fn yes_or_no(rows: usize, answer: impl FnMut(usize) -> bool) -> ArrayRef {
-    Arc::new(BooleanArray::from(BooleanBuffer::collect_bool(
-        rows, answer,
-    )))
+/// An answer for each row, and no where a row has nothing valid.
+fn yes_or_no(
+    rows: usize,
+    valid: Option<&NullBuffer>,
+    answer: impl FnMut(usize) -> bool,
+) -> ArrayRef {
+    let mut answers = BooleanBuffer::collect_bool(rows, answer);
+    if let Some(valid) = valid {
+        answers = &answers & valid.inner();
+    }
+    Arc::new(BooleanArray::from(answers))
 }
 
 /// `is_duplicate(sha256, key)`: whether the image stays under another key.
 pub(super) fn is_duplicate(duplicates: Arc<Duplicates>) -> ScalarUDF {
     function("is_duplicate", 2, DataType::Boolean, move |args| {
         let (shas, keys) = (Shas::of(&args[0])?, Texts::of(&args[1])?);
-        Ok(yes_or_no(shas.len(), |i| {
+        Ok(yes_or_no(shas.len(), None, |i| {
             let image = shas.get(i).zip(keys.get(i));
             image.is_some_and(|(sha, key)| duplicates.is_duplicate(&sha, key))
         }))
@@ -54,7 +60,7 @@ pub(super) fn is_leaked(leaked: Arc<Leaked>) -> ScalarUDF {
     function("is_leaked", 2, DataType::Boolean, move |args| {
         let (shas, phashes) = (Shas::of(&args[0])?, &args[1]);
         let phashes = phashes.as_primitive::<UInt64Type>();
-        Ok(yes_or_no(shas.len(), |i| {
+        Ok(yes_or_no(shas.len(), None, |i| {
             let phash = phashes.is_valid(i).then(|| phashes.value(i));
             leaked.is_leaked(shas.get(i).as_ref(), phash)
         }))
@@ -66,9 +72,9 @@ pub(super) fn is_confidence() -> ScalarUDF {
     function("is_confidence", 1, DataType::Boolean, |args| {
         let confidences = confidences(&args[0])?;
         let values = confidences.values();
-        let answers =
-            BooleanBuffer::collect_bool(values.len(), |i| (0.0..=1.0).contains(&values[i]));
-        Ok(where_valid(answers, confidences.nulls()))
+        Ok(yes_or_no(values.len(), confidences.nulls(), |i| {
+            (0.0..=1.0).contains(&values[i])
+        }))
     })
 }
 
@@ -79,8 +85,7 @@ pub(super) fn is_above() -> ScalarUDF {
         let (of, least) = (confidences(&args[0])?, confidences(&least)?);
         let valid = NullBuffer::union(of.nulls(), least.nulls());
         let (of, least) = (of.values(), least.values());
-        let answers = BooleanBuffer::collect_bool(of.len(), |i| of[i] > least[i]);
-        Ok(where_valid(answers, valid.as_ref()))
+        Ok(yes_or_no(of.len(), valid.as_ref(), |i| of[i] > least[i]))
     })
 }
 
@@ -122,18 +127,9 @@ fn of_rows(
 ) -> ArrayRef {
     let valid = NullBuffer::union(classes.nulls(), confidences.nulls());
     let (classes, confidences) = (classes.values(), confidences.values());
-    let answers =
-        BooleanBuffer::collect_bool(classes.len(), |i| answer(i, classes[i], confidences[i]));
-    where_valid(answers, valid.as_ref())
-}
-
-/// These answers, and no where a row has none.
-fn where_valid(answers: BooleanBuffer, valid: Option<&NullBuffer>) -> ArrayRef {
-    let answers = match valid {
-        Some(valid) => &answers & valid.inner(),
-        None => answers,
-    };
-    Arc::new(BooleanArray::from(answers))
+    yes_or_no(classes.len(), valid.as_ref(), |i| {
+        answer(i, classes[i], confidences[i])
+    })
 }
 
 /// How rows are chosen: exactly, or as the paper's published code does it.
