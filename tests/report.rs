@@ -475,9 +475,17 @@ fn an_image_that_cannot_be_read_any_more_has_a_place_that_says_why() {
             .unwrap()
             .contains("2 of 9 images cannot be read any more")
     );
+    // Once listed again, whether it can be read or not: what was selected was another one.
+    std::fs::write(images.join("01.jpg"), jpeg(colour(2).0, 1)).unwrap();
+    place.ok(&["manifest", "--dataset", "d"]);
+    let page = report(&place, "s", &[]);
+    assert_eq!(reasons(&page), ["changed", "gone"]);
     std::fs::remove_dir_all(&images).unwrap();
     let page = report(&place, "s", &[]);
-    assert_eq!(reasons(&page), ["not-found"; 9]);
+    assert_eq!(
+        reasons(&page),
+        [&["changed", "gone"][..], &["not-found"; 7]].concat()
+    );
     assert!(
         page["text"]
             .as_str()

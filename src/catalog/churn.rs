@@ -18,6 +18,7 @@ use datafusion::prelude::SessionContext;
 use super::compared::{ByShard, Compared};
 use super::labels::class_name;
 use super::objects::Folder;
+use super::union_of;
 use crate::error::nearest;
 
 /// Classes are 16 bits: a pair of them is one number, which is quicker to group by than two.
@@ -99,16 +100,14 @@ impl TableFunctionImpl for Function {
             let (before, after) = (by.get(before)?, by.get(after)?);
             Some((self.plan)(dataset, before, after))
         });
-        let union = |all: LogicalPlan, plan| LogicalPlanBuilder::from(all).union(plan?)?.build();
-        let all = plans.reduce(|all, plan| union(all?, plan));
-        let plan = all.unwrap_or_else(|| {
+        let plan = match union_of(plans.collect::<Result<_>>()?)? {
+            Some(plan) => plan,
             // No dataset that both have labelled: no rows, of the columns that there would be.
-            let schema = Arc::clone((self.plan)("", some_before, some_after)?.schema());
-            Ok(LogicalPlan::EmptyRelation(EmptyRelation {
+            None => LogicalPlan::EmptyRelation(EmptyRelation {
                 produce_one_row: false,
-                schema,
-            }))
-        })?;
+                schema: Arc::clone((self.plan)("", some_before, some_after)?.schema()),
+            }),
+        };
         Ok(Arc::new(ViewTable::new(plan, None)))
     }
 }

@@ -50,7 +50,8 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
-use datafusion::logical_expr::SortExpr;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{LogicalPlan, SortExpr, Union};
 use datafusion::prelude::SessionContext;
 use url::Url;
 
@@ -231,15 +232,25 @@ fn parquet(
     Ok(ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options))
 }
 
-fn union(frames: Vec<DataFrame>) -> Result<Option<DataFrame>, CatalogError> {
-    let mut all: Option<DataFrame> = None;
-    for frame in frames {
-        all = Some(match all {
-            None => frame,
-            Some(before) => before.union(frame)?,
-        });
+/// The rows of all of them. `None` of none.
+pub(crate) fn union(frames: Vec<DataFrame>) -> Result<Option<DataFrame>, DataFusionError> {
+    let mut frames = frames.into_iter().map(DataFrame::into_parts);
+    let Some((state, first)) = frames.next() else {
+        return Ok(None);
+    };
+    let others = frames.map(|(_, plan)| plan);
+    let all = union_of(std::iter::once(first).chain(others).collect())?;
+    Ok(all.map(|plan| DataFrame::new(state, plan)))
+}
+
+/// One union of all: to plan a chain of them takes the square of its length. `None` of none.
+fn union_of(mut plans: Vec<LogicalPlan>) -> Result<Option<LogicalPlan>, DataFusionError> {
+    if plans.len() < 2 {
+        return Ok(plans.pop());
     }
-    Ok(all)
+    let plans = plans.into_iter().map(Arc::new).collect();
+    let union = Union::try_new_with_loose_types(plans)?;
+    Ok(Some(LogicalPlan::Union(union)))
 }
 
 fn view(context: &SessionContext, name: &str, frame: DataFrame) -> Result<(), CatalogError> {

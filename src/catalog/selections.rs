@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::whole::Lost;
 use super::{CatalogError, listed, records, union, view};
-use crate::select::report::{ClassRecord, SelectionFile, folder};
+use crate::select::report::{ClassRecord, LEAKAGE, SelectionFile, folder};
 use crate::workspace::Workspace;
 
 /// Registers `selections`, `selection_classes` and `leakage`.
@@ -30,8 +30,7 @@ pub(super) async fn register(
         };
         let there = workspace.listed(&place).await?;
         let parts: Vec<&String> = file.parts.iter().map(|p| &p.file).collect();
-        let own = |name: &&String| name.starts_with("leakage-") && file.is_object(name);
-        let leakage: Vec<&String> = there.iter().map(|(name, _)| name).filter(own).collect();
+        let leakage = file.others(LEAKAGE, &there);
         for (names, schema, into) in [
             (parts, row_schema(), &mut rows),
             (leakage, hit_schema(), &mut hits),

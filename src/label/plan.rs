@@ -243,18 +243,14 @@ impl Planner<'_> {
         context: &SessionContext,
         plans: impl Iterator<Item = &'b Plan>,
     ) -> Result<Option<DataFrame>, CatalogError> {
-        let mut all: Option<DataFrame> = None;
+        let mut all = Vec::new();
         for plan in plans.filter(|p| p.rows() > 0) {
             let Some(file) = &plan.file else { continue };
             let rows =
                 catalog::plan_rows(self.workspace, context, (self.dataset, self.teacher), file)?;
-            let own = rows.filter(col("plan").eq(lit(plan.number)))?;
-            all = Some(match all {
-                None => own,
-                Some(before) => before.union(own)?,
-            });
+            all.push(rows.filter(col("plan").eq(lit(plan.number)))?);
         }
-        Ok(all)
+        Ok(catalog::union(all)?)
     }
 
     fn history<'b>(

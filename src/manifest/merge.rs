@@ -300,16 +300,11 @@ impl Known {
         let engine = |e: catalog::CatalogError| {
             super::ManifestError::Engine(datafusion::error::DataFusionError::External(Box::new(e)))
         };
-        let mut all = None;
-        for generation in earlier {
-            let rows =
-                catalog::generation(workspace, &context, dataset, generation).map_err(engine)?;
-            all = Some(match all {
-                None => rows,
-                Some(before) => datafusion::dataframe::DataFrame::union(before, rows)?,
-            });
-        }
-        let rows = match all {
+        let generations = earlier
+            .iter()
+            .map(|generation| catalog::generation(workspace, &context, dataset, generation));
+        let generations = generations.collect::<Result<_, _>>().map_err(engine)?;
+        let rows = match catalog::union(generations)? {
             None => None,
             Some(all) => Some(
                 all.select_columns(&[

@@ -24,6 +24,7 @@ use super::marks::{self, sift};
 use super::resolve::{KEY, ROW, Resolver, TAKEN};
 use super::sort::{context, once};
 use super::superseded::superseded;
+use crate::catalog::union;
 
 /// How many keys are named of those that have no label to come.
 const EXAMPLES: usize = 10;
@@ -95,15 +96,19 @@ pub(crate) async fn choose(
     history: Vec<DataFrame>,
     wanted: Wanted,
 ) -> Result<(NamedTempFile, String, Found), ManifestError> {
-    let mut all = side(wanted.keys, KEY, &[])?;
+    let keys = side(wanted.keys, KEY, &[])?;
+    let mut others = Vec::new();
     for generation in &history {
-        let rows = side(generation.clone(), ROW, &["generation", "shard", "row"])?;
-        all = all.union(rows)?;
+        let columns = ["generation", "shard", "row"];
+        others.push(side(generation.clone(), ROW, &columns)?);
     }
     if let Some(taken) = wanted.taken {
-        let taken = side(taken, TAKEN, &["shard", "row", "plan", "part"])?;
-        all = all.union(taken)?;
+        others.push(side(taken, TAKEN, &["shard", "row", "plan", "part"])?);
     }
+    let all = match union(others)? {
+        Some(others) => keys.union(others)?,
+        None => keys,
+    };
     let by_key = all.sort(vec![col("key").sort(true, false)])?;
     let found = Arc::new(Mutex::new(Found::default()));
     let numbers = (wanted.taken_to, wanted.known_to, wanted.plan);

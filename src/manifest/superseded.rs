@@ -11,19 +11,16 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::marks::{self, Mark};
 use super::sort::{Batches, context, once};
+use crate::catalog::union;
 
 /// Marks of such rows in these generations, in no order. Keys meet in a sort that spills.
 pub(super) async fn superseded(history: &[DataFrame]) -> Result<DataFrame, DataFusionError> {
     let context = context()?;
-    let mut all: Option<DataFrame> = None;
-    for generation in history {
-        let rows = generation.clone();
-        let rows = rows.select(["key", "generation", "shard", "row"].map(col))?;
-        all = Some(match all {
-            None => rows,
-            Some(all) => all.union(rows)?,
-        });
-    }
+    let columns = ["key", "generation", "shard", "row"].map(col);
+    let rows = history
+        .iter()
+        .map(|rows| rows.clone().select(columns.clone()));
+    let all = union(rows.collect::<Result<_, _>>()?)?;
     let Some(all) = all.filter(|_| history.len() > 1) else {
         let none = stream::empty().boxed();
         return once(&context, marks::schema(), none);

@@ -66,6 +66,27 @@ pub(crate) enum Picture {
     },
 }
 
+/// A dataset's images, as some generation of its manifest has them.
+#[derive(Debug, Clone, Copy)]
+struct Images<'a> {
+    dataset: &'a str,
+    /// What a later generation has listed is another image; nothing: the newest generation is meant.
+    until: Option<u32>,
+}
+
+impl<'a> Images<'a> {
+    fn of(dataset: &'a str) -> Self {
+        Self {
+            dataset,
+            until: None,
+        }
+    }
+
+    fn has(self, image: &ImageRef) -> bool {
+        self.until.is_none_or(|until| image.generation <= until)
+    }
+}
+
 /// The pictures by key.
 #[derive(Debug)]
 pub(crate) struct Pictures {
@@ -95,10 +116,15 @@ impl Pictures {
             by_key: BTreeMap::new(),
             absent,
         };
-        let input = figures.file.input.dataset.iter();
-        for dataset in input.chain(&figures.file.config.exclude) {
+        let input = &figures.file.input;
+        let selected = input.dataset.iter().map(|dataset| Images {
+            dataset,
+            until: input.generation,
+        });
+        let held_out = figures.file.config.exclude.iter().map(|d| Images::of(d));
+        for images in selected.chain(held_out) {
             pictures
-                .read(workspace, context, dataset, &mut keys, storage, turned)
+                .read(workspace, context, images, &mut keys, storage, turned)
                 .await?;
         }
         Ok(pictures.without(&keys))
@@ -118,8 +144,9 @@ impl Pictures {
         let mut left: BTreeSet<&str> = keys.keys().copied().collect();
         let datasets: BTreeSet<&str> = keys.values().copied().collect();
         for dataset in datasets {
+            let images = Images::of(dataset);
             pictures
-                .read(workspace, context, dataset, &mut left, storage, true)
+                .read(workspace, context, images, &mut left, storage, true)
                 .await?;
         }
         Ok(pictures.without(&left))
@@ -130,12 +157,12 @@ impl Pictures {
         &mut self,
         workspace: &Workspace,
         context: &SessionContext,
-        dataset: &str,
+        of: Images<'_>,
         keys: &mut BTreeSet<&str>,
         storage: &StorageOptions,
         turned: bool,
     ) -> Result<(), ReportError> {
-        let Some(known) = known(workspace, dataset).await? else {
+        let Some(known) = known(workspace, of.dataset).await? else {
             return Ok(());
         };
         let source = Source::open(&known.source, storage, &known.reading)
@@ -143,11 +170,14 @@ impl Pictures {
             .with_limits(DEFAULT_MAX_BYTES, READ_TIMEOUT);
         let reader = Reader::new(source, turned);
         let wanted: Vec<&str> = keys.iter().copied().collect();
-        let images = look_up(context, dataset, &wanted).await?;
+        let images = look_up(context, of.dataset, &wanted).await?;
         images.iter().for_each(|image| {
             keys.remove(image.key.as_str());
         });
-        let each = stream::iter(images).map(|image| reader.picture(image));
+        let (same, others): (Vec<_>, Vec<_>) = images.into_iter().partition(|i| of.has(i));
+        let others = others.into_iter().map(|image| (image.key, changed()));
+        self.by_key.extend(others);
+        let each = stream::iter(same).map(|image| reader.picture(image));
         let pictures: Vec<_> = each.buffered(AT_ONCE).collect().await;
         self.by_key.extend(pictures);
         Ok(())
@@ -187,6 +217,13 @@ fn missing(reason: &str, detail: &str) -> Picture {
 
 fn gone() -> Picture {
     missing("gone", "the dataset's manifest does not have it any more")
+}
+
+fn changed() -> Picture {
+    missing(
+        "changed",
+        "it was listed anew since the selection was made, and may be another image",
+    )
 }
 
 /// Where the images of these keys lie, as the dataset's newest manifest has it.

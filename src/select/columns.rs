@@ -5,12 +5,13 @@ use arrow::array::{
 };
 use arrow::array::{
     BinaryArray, BinaryViewArray, FixedSizeBinaryArray, LargeBinaryArray, LargeStringArray,
+    UInt64Array,
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Float32Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type,
+    UInt32Type, UInt64Type,
 };
 use datafusion::error::{DataFusionError, Result};
 
@@ -125,6 +126,13 @@ fn widened<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &ArrayRef) -> Int64A
 pub(super) fn confidences(array: &ArrayRef) -> Result<&Float32Array> {
     array.as_primitive_opt::<Float32Type>().ok_or_else(|| {
         DataFusionError::Execution(format!("confidence is {}, not Float32", array.data_type()))
+    })
+}
+
+/// A column of gradient hashes.
+pub(super) fn phashes(array: &ArrayRef) -> Result<&UInt64Array> {
+    array.as_primitive_opt::<UInt64Type>().ok_or_else(|| {
+        DataFusionError::Execution(format!("phash is {}, not UInt64", array.data_type()))
     })
 }
 

@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
-use arrow::datatypes::UInt64Type;
+use arrow::array::{Array as _, ArrayRef, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{col, lit};
@@ -12,16 +11,19 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use super::SelectError;
-use super::columns::{Shas, Texts};
+use super::columns::{Shas, Texts, phashes};
 use super::duplicates::{Duplicates, Repeated, Seen, Suspects};
 use super::functions;
 use super::job::Run;
 use super::leakage::{HeldOut, Hit, Index, Leaked};
-use super::report::LeakageRecord;
+use super::report::{LEAKAGE, LeakageRecord};
 use super::sweep::{Query, failed, sweep};
 use super::write;
 use crate::catalog::{self, CatalogError};
 use crate::workspace::{Workspace, WorkspaceError};
+
+/// What is asked of an image.
+const FINGERPRINTS: [&str; 3] = ["key", "sha256", "phash"];
 
 /// A label near a held-out image, and whether it is dropped.
 pub(super) type NearHit = (String, Hit, bool);
@@ -88,7 +90,7 @@ impl Run<'_> {
         if self.knows.duplicates || held_out.is_some() {
             let suspects = if self.knows.duplicates {
                 let seen = Arc::new(Seen::new());
-                let query = self.query("fingerprints.sql").await?;
+                let query = self.fingerprints_query().await?;
                 let step = move |found: &mut Suspects, batch: &RecordBatch| {
                     let shas = Shas::of(batch.column(1))?;
                     shas.check()?;
@@ -115,7 +117,7 @@ impl Run<'_> {
                     found.look(batch, &suspects, index.as_deref(), most)
                 }
             };
-            let query = self.query("fingerprints.sql").await?;
+            let query = self.fingerprints_query().await?;
             let found = sweep(query, Prints::default, step).await?;
             let mut all = Prints::default();
             found.into_iter().for_each(|f| all.merge(f));
@@ -145,6 +147,12 @@ impl Run<'_> {
         self.context
             .register_udf(functions::is_leaked(Arc::new(leaked)));
         Ok((record, hits))
+    }
+
+    async fn fingerprints_query(&self) -> Result<Query, SelectError> {
+        self.query("fingerprints.sql")
+            .await?
+            .with_columns(&FINGERPRINTS)
     }
 
     /// Reads what is known of the held-out images.
@@ -184,17 +192,18 @@ impl Run<'_> {
 
     pub(super) async fn held_out_query(&self, dataset: &str) -> Result<Query, SelectError> {
         let parameter = vec![("dataset".to_owned(), ScalarValue::from(dataset))];
-        self.query_with("held_out.sql", parameter).await
+        let query = self.query_with("held_out.sql", parameter).await?;
+        query.with_columns(&FINGERPRINTS)
     }
 
-    /// Writes the leakage hits, where there are any.
+    /// Writes the leakage hits, where there are any, and gives the objects' names.
     pub(super) async fn write_hits(
         &self,
         hits: Vec<NearHit>,
         tag: &str,
-    ) -> Result<(), SelectError> {
+    ) -> Result<Vec<String>, SelectError> {
         if hits.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let batch = hits_batch(&hits).map_err(CatalogError::from)?;
         let frame = self.context.read_batch(batch).map_err(CatalogError::from)?;
@@ -202,8 +211,8 @@ impl Run<'_> {
             file: "fingerprints.sql",
             frame,
         };
-        write::parts(hits, &self.target(write::LEAKAGE, tag)).await?;
-        Ok(())
+        let parts = write::parts(hits, &self.target(LEAKAGE, tag)).await?;
+        Ok(write::files(parts))
     }
 }
 
@@ -228,7 +237,10 @@ impl Prints {
     ) -> Result<(), DataFusionError> {
         let (keys, shas) = (Texts::of(batch.column(0))?, Shas::of(batch.column(1))?);
         shas.check()?;
-        let phashes = batch.column(2).as_primitive::<UInt64Type>();
+        let phashes = phashes(batch.column(2))?;
+        if keys.null_count() > 0 {
+            return Err(functions::no_key());
+        }
         for i in 0..batch.num_rows() {
             let key = keys.get(i).unwrap_or_default();
             let sha = shas.get(i);
@@ -265,7 +277,7 @@ impl Prints {
 
 fn held_out_of(batch: &RecordBatch, images: &mut Vec<HeldOut>) -> Result<(), DataFusionError> {
     let (keys, shas) = (Texts::of(batch.column(0))?, Shas::of(batch.column(1))?);
-    let phashes = batch.column(2).as_primitive::<UInt64Type>();
+    let phashes = phashes(batch.column(2))?;
     for i in 0..batch.num_rows() {
         images.push(HeldOut {
             key: keys.get(i).unwrap_or_default().to_owned(),

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Signature, SimpleScalarUDF, Volatility};
 
-use super::columns::{Shas, Texts, classes, confidences};
+use super::columns::{Shas, Texts, classes, confidences, phashes};
 use super::duplicates::Duplicates;
 use super::histogram::Histogram;
 use super::leakage::Leaked;
@@ -58,8 +58,7 @@ pub(super) fn is_duplicate(duplicates: Arc<Duplicates>) -> ScalarUDF {
 /// `is_leaked(sha256, phash)`: whether the image is a held-out one.
 pub(super) fn is_leaked(leaked: Arc<Leaked>) -> ScalarUDF {
     function("is_leaked", 2, DataType::Boolean, move |args| {
-        let (shas, phashes) = (Shas::of(&args[0])?, &args[1]);
-        let phashes = phashes.as_primitive::<UInt64Type>();
+        let (shas, phashes) = (Shas::of(&args[0])?, phashes(&args[1])?);
         Ok(yes_or_no(shas.len(), None, |i| {
             let phash = phashes.is_valid(i).then(|| phashes.value(i));
             leaked.is_leaked(shas.get(i).as_ref(), phash)
@@ -148,6 +147,14 @@ impl Chosen {
         }
     }
 
+    /// Whether a candidate may be chosen, whatever its key.
+    fn is_within_reach(&self, class: i64, confidence: f32) -> bool {
+        match self {
+            Self::Exact(choice) => choice.is_within_reach(class, confidence),
+            Self::Histogram(histogram) => histogram.is_within_reach(class, confidence),
+        }
+    }
+
     fn is_best(&self, class: i64, confidence: f32, key: &str) -> bool {
         match self {
             Self::Exact(choice) => choice.is_best(class, confidence, key),
@@ -191,10 +198,16 @@ pub(super) fn of_chosen(chosen: &Arc<Chosen>) -> [ScalarUDF; 4] {
             let chosen = Arc::clone(chosen);
             function(name, 3, DataType::Boolean, move |args| {
                 let keys = Texts::of(&args[2])?;
-                if keys.null_count() > 0 {
-                    return Err(no_key());
-                }
                 let (classes, confidences) = (classes(&args[0])?, confidences(&args[1])?);
+                if keys.null_count() > 0 {
+                    // Of a row that is beyond K anyway nobody asks it, whichever rows lie beside it.
+                    let lacking = of_rows(&classes, confidences, |i, class, confidence| {
+                        keys.get(i).is_none() && chosen.is_within_reach(class, confidence)
+                    });
+                    if lacking.as_boolean().has_true() {
+                        return Err(no_key());
+                    }
+                }
                 Ok(answer(&chosen, &classes, confidences, &keys))
             })
         };

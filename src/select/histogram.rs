@@ -87,6 +87,12 @@ impl Histogram {
         seeded_hash(self.seed, key) as f64 / u64::MAX as f64
     }
 
+    /// Whether a candidate may be chosen, whatever its key.
+    pub(super) fn is_within_reach(&self, class: i64, confidence: f32) -> bool {
+        let class = self.classes.get(&class);
+        class.is_some_and(|c| bin(confidence) >= c.cut)
+    }
+
     pub(super) fn is_chosen(&self, class: i64, confidence: f32, key: &str) -> bool {
         self.classes.get(&class).is_some_and(|c| {
             bin(confidence) >= c.cut && (c.share >= 1.0 || self.draw(key) < c.share)

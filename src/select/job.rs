@@ -8,7 +8,6 @@ use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::SessionContext;
-use object_store::ObjectStoreExt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -19,7 +18,8 @@ use super::kept::Kept;
 use super::passes::ChosenRows;
 use super::queries::Queries;
 use super::report::{
-    ClassRecord, LeakageRecord, PartRecord, SelectionFile, Totals, Unlabelled, check_id, folder,
+    ClassRecord, LEAKAGE, LEFT_OUT, LeakageRecord, PARTS, SelectionFile, Totals, Unlabelled,
+    check_id, folder,
 };
 use super::sweep::{Query, failed};
 use super::write::{self, Target};
@@ -75,7 +75,7 @@ impl SelectJob {
             Created::New | Created::Same => file,
             Created::Other => workspace.read_json(&place).await?,
         };
-        run.sweep_leftovers(&visible).await?;
+        let beside = run.sweep_leftovers(&visible).await;
         // Of the same tag are the same rows: those that another version of understudy had made, and were lost.
         if visible.tag != tag {
             return Err(taken(
@@ -83,6 +83,7 @@ impl SelectJob {
                 "input, by another process at the same time",
             ));
         }
+        self.check_explained(&visible, &visible.others(LEFT_OUT, &beside))?;
         let record = record.selected(&visible, started.elapsed().as_secs_f64());
         let settings = Settings {
             labels: visible.input.labels.as_deref(),
@@ -159,22 +160,36 @@ impl SelectJob {
             return Err(taken(&self.id, state));
         }
         let objects = workspace.listed(&folder(&self.id)).await?;
-        let is_lost = |part: &&PartRecord| {
-            let is_it = |(name, size): &(String, u64)| *name == part.file && *size > 0;
+        let left_out = there.others(LEFT_OUT, &objects);
+        self.check_explained(&there, &left_out)?;
+        let is_lost = |file: &&&String| {
+            let is_it = |(name, size): &(String, u64)| name == **file && *size > 0;
             !objects.iter().any(is_it)
         };
-        if let Some(lost) = there.parts.iter().find(is_lost) {
+        let leakage = there.others(LEAKAGE, &objects);
+        let asked_for = if self.explain { left_out } else { Vec::new() };
+        let parts = there.parts.iter().map(|part| &part.file);
+        let all: Vec<&String> = parts.chain(leakage).chain(asked_for).collect();
+        if let Some(lost) = all.iter().find(is_lost) {
             // As after a power failure, since parts are not synced: they are made again, the same bytes under the same names.
-            tracing::warn!("`{}` of selection `{}` is lost", lost.file, self.id);
+            tracing::warn!("`{lost}` of selection `{}` is lost", self.id);
             return Ok(None);
         }
-        let listed = |(name, _): &(String, u64)| name.starts_with(write::LEFT_OUT);
-        if self.explain && !there.left_out.is_empty() && !objects.iter().any(listed) {
+        Ok(Some(there))
+    }
+
+    /// Whether the rows that are left out are listed, where that is asked for.
+    fn check_explained(
+        &self,
+        there: &SelectionFile,
+        left_out: &[&String],
+    ) -> Result<(), SelectError> {
+        if self.explain && !there.left_out.is_empty() && left_out.is_empty() {
             return Err(SelectError::NotExplained {
                 id: self.id.clone(),
             });
         }
-        Ok(Some(there))
+        Ok(())
     }
 }
 
@@ -325,14 +340,26 @@ impl Run<'_> {
         }
         // Rows that a class has room for: chosen ones, those without a label by the target teacher among them.
         let best: u64 = chosen.best.unwrap_or(rows + unlabelled_keys);
-        left_out.insert("beyond-k".into(), available - best);
-        left_out.insert("sampled-out".into(), best - rows - unlabelled_keys);
+        let chosen_rows = rows + unlabelled_keys;
+        let beyond = available
+            .checked_sub(best)
+            .zip(best.checked_sub(chosen_rows));
+        let Some((beyond_k, sampled_out)) = beyond else {
+            return Err(SelectError::NotDistinct {
+                chosen: chosen_rows,
+                expected: available.min(best),
+            });
+        };
+        left_out.insert("beyond-k".into(), beyond_k);
+        left_out.insert("sampled-out".into(), sampled_out);
         left_out.retain(|_, rows| *rows > 0);
+        let mut others = Vec::new();
         if self.job.explain {
-            let query = self.query("left_out.sql").await?;
-            write::parts(query, &self.target(write::LEFT_OUT, &tag)).await?;
+            let query = self.query(Self::left_out_file(&input)).await?;
+            let parts = write::parts(query, &self.target(LEFT_OUT, &tag)).await?;
+            others.extend(write::files(parts));
         }
-        self.write_hits(hits, &tag).await?;
+        others.extend(self.write_hits(hits, &tag).await?);
         let label = |class: i64| {
             let name = usize::try_from(class).ok().and_then(|c| input.names.get(c));
             name.cloned()
@@ -372,6 +399,7 @@ impl Run<'_> {
             unlabelled,
             tag,
             parts: parts.into_iter().map(|p| p.record).collect(),
+            others: Some(others),
         })
     }
 
@@ -416,11 +444,11 @@ impl Run<'_> {
         Ok(Query { file, frame })
     }
 
-    pub(super) fn target(&self, name: &'static str, tag: &str) -> Target {
+    pub(super) fn target(&self, kind: &'static str, tag: &str) -> Target {
         Target {
             workspace: self.workspace.clone(),
             id: self.job.id.clone(),
-            name,
+            kind,
             tag: tag.to_owned(),
             materialize: false,
         }
@@ -430,7 +458,7 @@ impl Run<'_> {
     fn parts(&self, tag: &str) -> Target {
         Target {
             materialize: self.job.config.materialize,
-            ..self.target(write::PARTS, tag)
+            ..self.target(PARTS, tag)
         }
     }
 
@@ -468,6 +496,13 @@ impl Run<'_> {
         }
     }
 
+    pub(super) fn left_out_file(input: &Input) -> &'static str {
+        match input.targets {
+            Some(_) => "left_out_filtered.sql",
+            None => "left_out.sql",
+        }
+    }
+
     /// The chosen rows, with their soft labels where these are wanted.
     pub(super) async fn selected(
         &self,
@@ -480,7 +515,7 @@ impl Run<'_> {
             Some(kept) => self.query_of(file, kept).await?,
             None => self.query(file).await?,
         };
-        query.with_targets(soft)
+        query.with_rows(soft)
     }
 
     /// A query whose candidates are those that were kept.
@@ -506,17 +541,17 @@ impl Run<'_> {
         query
     }
 
-    /// Deletes what a killed run left beside the selection that is visible now.
-    async fn sweep_leftovers(&self, visible: &SelectionFile) -> Result<(), SelectError> {
+    /// Deletes what killed runs left beside the selection that is visible now, and gives what lies there. What cannot be deleted stays, or be listed: selection.json names what counts.
+    async fn sweep_leftovers(&self, visible: &SelectionFile) -> Vec<(String, u64)> {
         let place = folder(&self.job.id);
-        for name in self.workspace.names(&place).await? {
-            if name.ends_with(".parquet") && !visible.is_object(&name) {
-                let path = self.workspace.path(&format!("{place}/{name}"));
-                // What cannot be deleted stays: selection.json names what counts.
-                let _ = self.workspace.at.store.delete(&path).await;
+        let mut beside = self.workspace.listed(&place).await.unwrap_or_default();
+        for (name, _) in &beside {
+            if name.ends_with(".parquet") && !visible.is_object(name) {
+                let _ = self.workspace.remove(&format!("{place}/{name}")).await;
             }
         }
-        Ok(())
+        beside.retain(|(name, _)| visible.is_object(name));
+        beside
     }
 }
 

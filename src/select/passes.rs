@@ -100,10 +100,15 @@ impl Run<'_> {
                 tally.leave_out(reason, rows);
             })
         };
-        let query = self.query("tally.sql").await?;
+        let query = self.tally_query().await?;
         let tallies = sweep(query, move || Tally::new(&rules), step).await?;
         let sample = self.job.config.per_interval;
         Ok(Tally::finish(tallies, &rules, sample))
+    }
+
+    async fn tally_query(&self) -> Result<Query, SelectError> {
+        let columns = ["class", "confidence", "reason"];
+        self.query("tally.sql").await?.with_columns(&columns)
     }
 
     /// The second pass.
@@ -184,7 +189,7 @@ impl Run<'_> {
         let query = self.query_with("order.sql", vec![("kept".to_owned(), kept)]);
         let query = query.await;
         catalog::read_lazily(&self.context, self.lazily);
-        query
+        query?.with_columns(&["key", "class", "confidence"])
     }
 
     /// The pass of the published code's method.
@@ -201,7 +206,7 @@ impl Run<'_> {
                 *left_out.entry(reason.to_owned()).or_insert(0) += rows;
             })
         };
-        let query = self.query("tally.sql").await?;
+        let query = self.tally_query().await?;
         let workers = sweep(query, Default::default, step).await?;
         let (mut bins, mut left_out) = (Bins::default(), BTreeMap::new());
         for (theirs, reasons) in workers {

@@ -42,7 +42,7 @@ impl Prepared<'_> {
             (true, "tally.sql"),
             (config.method == Method::Exact, "order.sql"),
             (true, Run::selected_file(&self.input)),
-            (self.run.job.explain, "left_out.sql"),
+            (self.run.job.explain, Run::left_out_file(&self.input)),
         ]
         .into_iter()
         .filter_map(|(used, file)| used.then_some(file))

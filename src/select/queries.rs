@@ -6,7 +6,7 @@ use std::path::Path;
 use super::SelectError;
 
 /// The queries, as they are built in.
-const QUERIES: [(&str, &str); 9] = [
+const QUERIES: [(&str, &str); 10] = [
     (
         "candidates.sql",
         include_str!("../../pipelines/select/candidates.sql"),
@@ -42,6 +42,10 @@ const QUERIES: [(&str, &str); 9] = [
     (
         "left_out.sql",
         include_str!("../../pipelines/select/left_out.sql"),
+    ),
+    (
+        "left_out_filtered.sql",
+        include_str!("../../pipelines/select/left_out_filtered.sql"),
     ),
 ];
 

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::SelectConfig;
 use crate::workspace::{Workspace, WorkspaceError, check_name, side_by_side};
 
+/// What a selection's rows, those that were left out, and the pairs of leaked and held-out images are called.
+pub(super) const PARTS: &str = "part-";
+pub(super) const LEFT_OUT: &str = "left_out-";
+pub(crate) const LEAKAGE: &str = "leakage-";
+
 /// How many classes without candidates are named.
 const NAMED: usize = 8;
 
@@ -21,10 +26,15 @@ pub fn folder(id: &str) -> String {
 /// [`WorkspaceError::BadName`].
 pub fn check_id(id: &str) -> Result<(), WorkspaceError> {
     let name = match id.rsplit_once('@') {
-        Some((name, number)) if number.parse::<u32>().is_ok() => name,
+        Some((name, number)) if is_number(number) => name,
         _ => id,
     };
     check_name("selection", name)
+}
+
+/// Of a re-labelling, as it is written.
+fn is_number(text: &str) -> bool {
+    text.parse::<u32>().is_ok_and(|n| n.to_string() == text)
 }
 
 /// The whole file. Its put makes the selection visible; nothing in it depends on time or place.
@@ -55,15 +65,33 @@ pub struct SelectionFile {
     /// What the names of its Parquet objects end in, before `.parquet`; nothing where there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tag: String,
-    /// Its Parquet objects, in order; `left_out-…` and `leakage-…` beside them have the same tag.
+    /// The Parquet objects of its rows, in order.
     pub parts: Vec<PartRecord>,
+    /// Its other ones: `left_out-…`, where that was asked for, and `leakage-…`. None where an older understudy made it: then those beside it that have its tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<Vec<String>>,
 }
 
 impl SelectionFile {
     /// Whether an object beside it is its own, rather than what another run of the same name has left.
     pub fn is_object(&self, name: &str) -> bool {
-        let named = self.parts.iter().any(|part| part.file == name);
-        named || !name.starts_with("part-") && name.ends_with(&format!("{}.parquet", self.tag))
+        let is_part = self.parts.iter().any(|part| part.file == name);
+        is_part
+            || match &self.others {
+                Some(others) => others.iter().any(|other| other == name),
+                None => {
+                    !name.starts_with(PARTS) && name.ends_with(&format!("{}.parquet", self.tag))
+                }
+            }
+    }
+
+    /// Its other objects of one kind, by what their names begin with: those that there have to be. `beside` it lie these.
+    pub(crate) fn others<'a>(&'a self, kind: &str, beside: &'a [(String, u64)]) -> Vec<&'a String> {
+        let is_one = |name: &&String| name.starts_with(kind) && self.is_object(name);
+        match &self.others {
+            Some(others) => others.iter().filter(is_one).collect(),
+            None => beside.iter().map(|(name, _)| name).filter(is_one).collect(),
+        }
     }
 }
 

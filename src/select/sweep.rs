@@ -8,6 +8,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
+use tokio::task::JoinSet;
 
 use super::SelectError;
 use crate::catalog::CatalogError;
@@ -19,10 +20,29 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// The query as it is, or without soft labels.
-    pub(super) fn with_targets(mut self, soft: bool) -> Result<Self, SelectError> {
+    /// A selection's rows as they are, or without soft labels.
+    pub(super) fn with_rows(mut self, soft: bool) -> Result<Self, SelectError> {
+        for name in ["key", "class", "confidence"] {
+            let field = self.frame.schema().field_with_unqualified_name(name);
+            field.map_err(failed(self.file))?;
+        }
         if !soft {
             let frame = self.frame.drop_columns(&["probs"]);
+            self.frame = frame.map_err(failed(self.file))?;
+        }
+        Ok(self)
+    }
+}
+
+impl Query {
+    /// The query, if it gives these columns, with them first to last: who looks at its rows knows them by their places.
+    pub(super) fn with_columns(mut self, names: &[&str]) -> Result<Self, SelectError> {
+        let given = self.frame.schema().fields().iter();
+        if !given
+            .map(|field| field.name().as_str())
+            .eq(names.iter().copied())
+        {
+            let frame = self.frame.select_columns(names);
             self.frame = frame.map_err(failed(self.file))?;
         }
         Ok(self)
@@ -79,29 +99,29 @@ where
         .collect();
     waiting.reverse();
     let waiting = Arc::new(Mutex::new(waiting));
-    let tasks: Vec<_> = (0..workers() + AHEAD)
-        .map(|_| {
-            let (waiting, work) = (Arc::clone(&waiting), work.clone());
-            tokio::spawn(async move {
-                let mut done = Vec::new();
-                loop {
-                    let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                    let Some((partition, stream)) = next else {
-                        return Ok::<_, SelectError>(done);
-                    };
-                    let rows = Rows {
-                        partition,
-                        file,
-                        stream,
-                    };
-                    done.push((partition, work(rows).await?));
-                }
-            })
-        })
-        .collect();
+    // Who drops the set, as an error of one of them does, ends the others.
+    let mut tasks = JoinSet::new();
+    for _ in 0..workers() + AHEAD {
+        let (waiting, work) = (Arc::clone(&waiting), work.clone());
+        tasks.spawn(async move {
+            let mut done = Vec::new();
+            loop {
+                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let Some((partition, stream)) = next else {
+                    return Ok::<_, SelectError>(done);
+                };
+                let rows = Rows {
+                    partition,
+                    file,
+                    stream,
+                };
+                done.push((partition, work(rows).await?));
+            }
+        });
+    }
     let mut all = Vec::new();
-    for task in tasks {
-        all.extend(task.await??);
+    while let Some(task) = tasks.join_next().await {
+        all.extend(task??);
     }
     all.sort_unstable_by_key(|(partition, _)| *partition);
     Ok(all.into_iter().map(|(_, done)| done).collect())

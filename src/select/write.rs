@@ -33,17 +33,13 @@ const ROW_GROUP_OF_SCALARS: usize = 128 * 1024;
 /// Values of a column that are encoded together, before the size of a page is looked at.
 const WRITE_BATCH: usize = 8 * 1024;
 
-/// What a selection's rows, those that were left out, and the pairs of leaked and held-out images are called.
-pub(super) const PARTS: &str = "part";
-pub(super) const LEFT_OUT: &str = "left_out";
-pub(super) const LEAKAGE: &str = "leakage";
-
-/// Where rows go, and what their objects are called: `NAME-00000-TAG.parquet`.
+/// Where rows go, and what their objects are called: `KIND00000-TAG.parquet`.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) workspace: Workspace,
     pub(super) id: String,
-    pub(super) name: &'static str,
+    /// Such as [`report::PARTS`].
+    pub(super) kind: &'static str,
     /// Follows from all that the run has found: two of the same name at the same time write the same bytes, or other objects.
     pub(super) tag: String,
     /// Whether rows are written as often as their copies say.
@@ -75,6 +71,11 @@ pub(super) fn sampled_keys(parts: &[Part]) -> (usize, usize) {
     (sampled, all.len())
 }
 
+/// What they are called.
+pub(super) fn files(parts: Vec<Part>) -> Vec<String> {
+    parts.into_iter().map(|part| part.record.file).collect()
+}
+
 /// Rows, and rows with their copies, of each class in all parts.
 pub(super) fn by_class(parts: &[Part]) -> HashMap<i64, (u64, u64)> {
     let mut all: HashMap<i64, (u64, u64)> = HashMap::new();
@@ -102,7 +103,11 @@ pub(super) async fn parts(query: Query, target: &Target) -> Result<Vec<Part>, Se
                     Some(writer) => writer,
                     None => writer.insert(Writer::new(&target, rows.partition, &batch.schema())?),
                 };
-                writer.write(batch).await?;
+                if let Err(e) = writer.write(batch).await {
+                    // What a bucket has of it would stay, unseen and paid for.
+                    let _ = writer.upload.abort().await;
+                    return Err(e.into());
+                }
             }
             Ok(match writer {
                 Some(writer) => Some(writer.finish().await?),
@@ -128,7 +133,7 @@ impl Writer {
         } else {
             Arc::clone(rows)
         };
-        let file = format!("{}-{partition:05}-{}.parquet", target.name, target.tag);
+        let file = format!("{}{partition:05}-{}.parquet", target.kind, target.tag);
         let place = format!("{}/{file}", report::folder(&target.id));
         let path = target.workspace.path(&place);
         let soft = schema
@@ -271,19 +276,22 @@ impl Part {
             let hashes = keys.map(|key| seeded_hash(0, key));
             self.sampled.extend(hashes.filter(|h| h % SAMPLED == 0));
         }
-        let copies = column("copies").and_then(|c| c.as_primitive_opt::<UInt32Type>());
-        let classes = column("class").and_then(|c| classes(c).ok());
-        let (Some(copies), Some(classes)) = (copies, classes) else {
+        let Some(classes) = column("class").and_then(|c| classes(c).ok()) else {
             return;
         };
-        let (no_class, no_copies) = (classes.nulls(), copies.nulls());
+        let copies = column("copies").and_then(|c| c.as_primitive_opt::<UInt32Type>());
+        // A user's own query may know no copies: each row is one.
+        let (values, no_copies) = match copies {
+            Some(copies) => (Some(copies.values()), copies.nulls()),
+            None => (None, None),
+        };
+        let no_class = classes.nulls();
         let is_null = |nulls: Option<&NullBuffer>, row| nulls.is_some_and(|n| n.is_null(row));
-        let rows = classes.values().iter().zip(copies.values()).enumerate();
-        for (row, (class, copies)) in rows {
+        for (row, class) in classes.values().iter().enumerate() {
             let copies = if is_null(no_copies, row) {
                 0
             } else {
-                u64::from(*copies)
+                values.map_or(1, |values| u64::from(values[row]))
             };
             self.record.copies += copies;
             let class = if is_null(no_class, row) { -1 } else { *class };
