@@ -371,11 +371,12 @@ fn select_code(error: &SelectError) -> u8 {
         | SelectError::BadLabels { .. }
         | SelectError::NotDistinct { .. }
         | SelectError::Repeated { .. }
+        | SelectError::OtherRows { .. }
         | SelectError::Query { .. }
         | SelectError::Read { .. } => 2,
         SelectError::OtherClasses { .. } => 9,
         SelectError::NoLabels { .. } | SelectError::Empty { .. } => 3,
-        SelectError::Write(_) | SelectError::Worker(_) => 1,
+        SelectError::Changed { .. } | SelectError::Write(_) | SelectError::Worker(_) => 1,
         SelectError::Catalog(e) => catalog_code(e),
         SelectError::Teacher(e) => teacher_code(e),
         SelectError::Store(e) => store_code(e),

@@ -353,6 +353,30 @@ impl Workspace {
         }
     }
 
+    /// Files of a workspace on a disk that nobody has put in place yet, and may never: where they lie, and what the disk says of them.
+    pub(crate) fn staging(&self) -> Vec<(String, std::fs::Metadata)> {
+        if self.at.is_local() {
+            local::staging_below(&self.at.path)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Removes one of them.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn remove_staging(&self, place: &str) -> Result<(), WorkspaceError> {
+        let removed = local::remove_staging(&self.at.path, place);
+        removed.map_err(|e| {
+            WorkspaceError::from(StoreError::Failed {
+                action: "remove",
+                url: self.url(place),
+                detail: e.to_string(),
+            })
+        })
+    }
+
     /// Whether there is an object.
     ///
     /// # Errors

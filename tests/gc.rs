@@ -69,6 +69,12 @@ fn a_dry_run_names_exactly_what_goes_and_what_is_needed_stays() {
     // A selection that was never committed, and a job's journal.
     std::fs::create_dir_all(place.path("w/selections/killed")).unwrap();
     std::fs::write(place.path("w/selections/killed/part-00000.parquet"), b"x").unwrap();
+    // What was half written then, which no listing of the store shows.
+    std::fs::write(
+        place.path("w/selections/s/part-00000-0.parquet#12"),
+        b"half",
+    )
+    .unwrap();
     let id = submit(&place, "kind = \"relabel\"\n", &[]);
     place.ok(&["jobs", "cancel", &id]);
     std::fs::write(place.path(&format!("w/jobs/{id}/000000.json")), b"{}").unwrap();
@@ -87,6 +93,7 @@ fn a_dry_run_names_exactly_what_goes_and_what_is_needed_stays() {
     let leftovers = [
         "selections/killed/part-00000.parquet".to_owned(),
         format!("jobs/{id}/000000.json"),
+        "selections/s/part-00000-0.parquet#12".to_owned(),
     ];
     assert_eq!(early, leftovers);
 

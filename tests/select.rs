@@ -204,7 +204,10 @@ fn a_second_selection_of_the_name_is_a_no_op_or_a_clear_error() {
     );
     let (code, text) = place.fails(&["select", "--name", "s", "--labels", &labels]);
     assert_eq!(code, 2);
-    assert!(text.contains("another configuration"), "{text}");
+    assert!(
+        text.contains("another configuration: per_class was 50"),
+        "{text}"
+    );
     foreign(&place, "labels", 3);
     let (code, text) = place.fails(&[
         "select",
@@ -365,6 +368,26 @@ fn fractions_intervals_balance_and_the_histogram_do_what_they_say() {
         &labels,
         &["--per-class", "400", "--method", "histogram"],
     );
+    // What is drawn by chance has no cut-off but its lowest row, and a class of which nothing was drawn has none.
+    for (name, json) in [("h", &bins), ("i", &interval)] {
+        let query = format!(
+            "SELECT class, min(confidence) AS lowest FROM selections WHERE selection = '{name}' GROUP BY class ORDER BY class"
+        );
+        let lowest = place.sql(&query);
+        let kept = |class: &&serde_json::Value| class["kept"] != 0;
+        let classes = json["classes"].as_array().unwrap();
+        assert_eq!(classes.iter().filter(kept).count(), lowest.len());
+        for (class, row) in classes.iter().filter(kept).zip(&lowest) {
+            assert_eq!(
+                (&class["class"], class["cut_off"].as_f64()),
+                (&row["class"], row["lowest"].as_f64()),
+                "{name}"
+            );
+        }
+        let without = classes.iter().filter(|class| !kept(class));
+        assert!(without.clone().all(|class| class.get("cut_off").is_none()));
+        assert_eq!(name == "i", without.count() > 0);
+    }
     let exact = whole["classes"].as_array().unwrap().iter();
     for (bins, exact) in bins["classes"].as_array().unwrap().iter().zip(exact) {
         assert_eq!(bins["available"], exact["available"]);

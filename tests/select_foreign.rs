@@ -1,6 +1,6 @@
 //! Labels that another system wrote: what is taken of them, and what is told rather than lost.
 
-use crate::support::{Place, python};
+use crate::support::{Place, differing, files, python};
 
 /// A workspace, and a folder with a Parquet file that Python makes: `t` from `n`, with `pa`, `np` and `pq` at hand.
 struct Foreign {
@@ -37,6 +37,21 @@ pq.write_table(t if "required" not in globals() else t.cast(pa.schema([f.with_nu
         let mut args = vec!["select", "--name", name, "--labels", labels, "--json"];
         args.extend(more);
         serde_json::from_str(&self.place.ok(&args)).unwrap()
+    }
+
+    /// A folder with our queries, some of them replaced.
+    fn queries(&self, own: &[(&str, &str)]) -> String {
+        let queries = self.place.path("queries");
+        std::fs::create_dir_all(&queries).unwrap();
+        let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/select");
+        for entry in std::fs::read_dir(ours).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), queries.join(entry.file_name())).unwrap();
+        }
+        for (file, query) in own {
+            std::fs::write(queries.join(file), query).unwrap();
+        }
+        queries.display().to_string()
     }
 
     fn refused(&self, labels: &str, said: &[&str]) {
@@ -198,33 +213,182 @@ fn what_spark_and_delta_keep_beside_their_files_is_no_label() {
 fn a_users_query_writes_nothing() {
     let f = Foreign::new();
     let labels = f.put("a/part-0", 6, "");
-    let (queries, victim) = (f.place.path("queries"), f.place.path("victim.csv"));
-    std::fs::create_dir(&queries).unwrap();
-    for entry in
-        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/select")).unwrap()
-    {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), queries.join(entry.file_name())).unwrap();
-    }
+    let victim = f.place.path("victim.csv");
     let copy = format!(
         "COPY (SELECT 1 AS a) TO '{}' STORED AS csv",
         victim.display()
     );
-    std::fs::write(queries.join("selected.sql"), copy).unwrap();
-    let queries = queries.display().to_string();
+    let queries = f.queries(&[("selected.sql", &copy)]);
+    let args = ["select", "--name", "s", "--labels", &labels, "--queries"];
+    let (code, text) = f.place.fails(&[&args[..], &[&queries]].concat());
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("selected.sql"), "{text}");
+    assert!(!victim.exists());
+}
+
+#[test]
+fn a_users_query_gives_the_columns_and_rows_that_are_asked_for_or_is_named() {
+    let f = Foreign::new();
+    let labels = f.put(
+        "a/part-0",
+        60,
+        "t['phash'] = pa.array(list(range(n)), pa.uint64())",
+    );
+    let selected = "SELECT key, class, confidence FROM candidates WHERE reason IS NULL AND is_chosen(class, confidence, key)";
+    let few = format!("{selected} AND key < '0005'");
+    for (file, query, said) in [
+        (
+            "tally.sql",
+            "SELECT class, confidence FROM candidates",
+            "reason",
+        ),
+        (
+            "fingerprints.sql",
+            "SELECT key, sha256, CAST(phash AS BIGINT) AS phash FROM input",
+            "phash is Int64",
+        ),
+        ("selected.sql", "SELECT key FROM candidates", "class"),
+        (
+            "selected.sql",
+            &few,
+            "`selected.sql` gives 5 rows, and the passes before it chose 60",
+        ),
+    ] {
+        let queries = f.queries(&[(file, query)]);
+        let args = ["select", "--name", "s", "--labels", &labels, "--queries"];
+        let (code, text) = f.place.fails(&[&args[..], &[&queries]].concat());
+        assert_eq!(code, 2, "{file}: {text}");
+        assert!(text.contains(file) && text.contains(said), "{file}: {text}");
+    }
+    // More rows than there are candidates, which the published code's method does not count beforehand.
+    let all = "SELECT key, class, confidence, 1 AS copies FROM input UNION ALL SELECT key, class, confidence, 1 AS copies FROM input";
+    let queries = f.queries(&[("selected.sql", all)]);
     let args = [
         "select",
         "--name",
         "s",
         "--labels",
         &labels,
-        "--queries",
-        &queries,
+        "--method",
+        "histogram",
     ];
-    let (code, text) = f.place.fails(&args);
+    let (code, text) = f
+        .place
+        .fails(&[&args[..], &["--queries", &queries]].concat());
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("selected.sql"), "{text}");
-    assert!(!victim.exists());
+    assert!(
+        text.contains("not distinct") || text.contains("120 rows"),
+        "{text}"
+    );
+    // In another order, and without copies: each row is one.
+    let turned = "SELECT reason, confidence, class FROM candidates";
+    let queries = f.queries(&[("tally.sql", turned), ("selected.sql", selected)]);
+    let made = f.select("s", &labels, &["--balance", "none", "--queries", &queries]);
+    assert_eq!(
+        (&made["totals"]["rows"], &made["totals"]["copies"]),
+        (&60.into(), &60.into())
+    );
+}
+
+#[test]
+fn texts_of_a_part_are_plain_ones_and_dictionaries_are_read() {
+    let f = Foreign::new();
+    let soft = "t['probs'] = [[0.5, 0.25, 0.25]] * n";
+    let folder = f.put("a/part-0", 60, "");
+    let with_probs = f.put("soft/part-0", 60, soft);
+    let words = "t['key'] = pa.array(t['key']).dictionary_encode(); t['class'] = pa.array(t['class'], pa.int32()).dictionary_encode()";
+    let words = f.put("words/part-0", 60, words);
+    for (name, labels, more) in [
+        ("plain", &folder, &["--per-class", "7"][..]),
+        ("all", &folder, &["--balance", "none", "--keep-duplicates"]),
+        (
+            "bins",
+            &folder,
+            &["--method", "histogram", "--per-class", "7"],
+        ),
+        ("soft", &with_probs, &["--per-class", "20"]),
+        ("words", &words, &["--per-class", "7"]),
+    ] {
+        let made = f.select(name, labels, &[more, &["--explain"]].concat());
+        let script = "import sys, glob, pyarrow.parquet as pq; print({str(pq.read_schema(p).field('key').type) for p in glob.glob(sys.argv[1])})";
+        let parts = f.place.path(&format!("w/selections/{name}/*.parquet"));
+        assert_eq!(
+            python(script, &[&parts.display().to_string()]).trim(),
+            "{'string'}",
+            "{name}"
+        );
+        assert!(made["totals"]["rows"].as_u64() > Some(0), "{made}");
+    }
+    let chosen = |name| {
+        f.place.sql(&format!("SELECT key, class, confidence, copies, rank FROM selections WHERE selection = '{name}' ORDER BY key"))
+    };
+    assert_eq!(chosen("words"), chosen("plain"));
+}
+
+#[test]
+fn a_label_without_a_key_is_told_where_its_key_is_asked_for_and_nowhere_else() {
+    let f = Foreign::new();
+    let keyless = |confidence: &str| {
+        format!(
+            "t['confidence'] = pa.array([0.5] * (n - 1) + [{confidence}], pa.float32()); t['key'] = t['key'][:-1] + [None]"
+        )
+    };
+    let hashes = "; t['sha256'] = pa.array([hashlib.sha256(str(i % (n - 1)).encode()).digest() for i in range(n)], pa.binary(32))";
+    // Below the threshold, or beyond K: whichever rows lie beside it.
+    for (name, confidence, more) in [
+        ("below", "0.1", &["--explain"][..]),
+        ("beyond", "0.4", &["--per-class", "3"]),
+        (
+            "bins",
+            "0.4",
+            &["--per-class", "3", "--method", "histogram"],
+        ),
+    ] {
+        let labels = f.put(&format!("{name}/a"), 61, &keyless(confidence));
+        let made = f.select(name, &labels, more);
+        assert!(made["totals"]["rows"].as_u64() > Some(0), "{made}");
+    }
+    let within = f.put("within/a", 61, &keyless("0.6"));
+    f.refused(&within, &["a label has no key"]);
+    // As the image of a label that has one, it would stay in its place.
+    let same = f.put("same/a", 61, &format!("{}{hashes}", keyless("0.4")));
+    f.refused(&same, &["a label has no key"]);
+}
+
+#[test]
+fn what_a_killed_run_listed_is_no_list_and_one_that_is_lost_is_made_again() {
+    let f = Foreign::new();
+    let labels = f.put("a/part-0", 300, "");
+    let rules = ["--per-class", "50"];
+    let explained = [&rules[..], &["--explain"]].concat();
+    f.select("s", &labels, &explained);
+    let folder = f.place.path("w/selections/s");
+    let whole = files(&folder);
+    let list = whole.keys().find(|name| name.starts_with("left_out-"));
+    let list = folder.join(list.unwrap());
+    std::fs::write(&list, b"").unwrap();
+    f.select("s", &labels, &explained);
+    assert_eq!(differing(&whole, &files(&folder)), Vec::<String>::new());
+    // Killed after it had written some of the list, and repeated without it.
+    std::fs::remove_file(folder.join("selection.json")).unwrap();
+    f.select("s", &labels, &rules);
+    assert!(!list.exists());
+    let (code, text) = f.place.fails(
+        &[
+            &["select", "--name", "s", "--labels", &labels][..],
+            &explained,
+        ]
+        .concat(),
+    );
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("was made without --explain"), "{text}");
+}
+
+#[test]
+fn a_pattern_that_is_none_is_told() {
+    let f = Foreign::new();
+    let folder = f.put("a/part-0", 3, "");
+    f.refused(&format!("{folder}/[a.parquet"), &["a pattern that is none"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use datafusion::dataframe::DataFrame;
-use datafusion::datasource::listing::ListingTable;
+use datafusion::datasource::listing::{ListingTable, ListingTableUrl};
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -13,8 +13,9 @@ use datafusion::logical_expr::{Expr, cast, col, lit, when};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::manifests::history;
+use super::objects::{Folder, LabelsObjects, Of, Which};
 use super::session::fit_batches;
-use super::{CatalogError, parquet, whole};
+use super::{CatalogError, encoded_url, parquet, whole};
 use crate::label::{LabelSettings, folder};
 use crate::manifest::{self, Generation};
 use crate::schema;
@@ -106,8 +107,16 @@ pub async fn fingerprinted(
     let place = folder(dataset, teacher);
     let settings = LabelSettings::find(workspace, dataset, teacher).await?;
     let raw = if let Some(settings) = settings {
-        let schema = schema::labels(settings.encoding, classes);
-        super::folder(workspace, context, &place, schema)?
+        let objects = LabelsObjects {
+            folder: Folder::new(
+                ListingTableUrl::parse(encoded_url(workspace, &format!("{place}/")))?,
+                schema::labels(settings.encoding, classes),
+                None,
+            ),
+            which: Which::All,
+            of: Of::All,
+        };
+        context.read_table(Arc::new(objects))?
     } else {
         // The labels are gone: nothing is known of the bytes.
         let schema = schema::labels(schema::Encoding::Float32, classes);

@@ -13,6 +13,7 @@ mod churn_reports;
 mod columns;
 mod compared;
 mod error;
+pub(crate) mod files;
 mod fits;
 mod functions;
 pub mod images;
@@ -203,17 +204,6 @@ fn listed(
         table: ListingTable::try_new(config)?,
     };
     Ok(context.read_table(Arc::new(table))?)
-}
-
-/// The Parquet objects of a folder as a table of a known schema.
-fn folder(
-    workspace: &Workspace,
-    context: &SessionContext,
-    place: &str,
-    schema: SchemaRef,
-) -> Result<DataFrame, CatalogError> {
-    let config = parquet(workspace, &[format!("{place}/")], Vec::new())?.with_schema(schema);
-    Ok(context.read_table(Arc::new(ListingTable::try_new(config)?))?)
 }
 
 /// Parquet objects, or all below folders, in this order.

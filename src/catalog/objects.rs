@@ -13,11 +13,7 @@ use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, project_schema};
 use datafusion::datasource::TableType;
-use datafusion::datasource::file_format::FileFormat as _;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingTableUrl, PartitionedFile};
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
-use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
@@ -31,6 +27,7 @@ use object_store::{ObjectMeta, ObjectStore};
 use tokio::sync::Mutex;
 
 use super::columns::{Columns, SHORT, Short};
+use super::files::scan;
 use super::lazy::unreadable;
 use super::superseded::Finding;
 use crate::label::commit::LabelsObject;
@@ -299,14 +296,8 @@ impl TableProvider for LabelsObjects {
             )?);
         }
         if !files.is_empty() {
-            let format = ParquetFormat::default();
-            let source = format.file_source(TableSchema::from(schema));
-            let scan = FileScanConfigBuilder::new(url.object_store(), source)
-                .with_file_groups(FileGroup::new(files).split_files(partitions))
-                .with_projection_indices(projection.cloned())?
-                .with_limit(limit)
-                .build();
-            plans.push(format.create_physical_plan(state, scan).await?);
+            let of = (url.object_store(), schema);
+            plans.push(scan(state, of, files, projection, limit).await?);
         }
         match plans.len() {
             0 => Ok(Arc::new(EmptyExec::new(projected))),

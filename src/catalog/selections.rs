@@ -102,6 +102,6 @@ fn class_schema() -> SchemaRef {
         Field::new("available", DataType::UInt64, false),
         Field::new("kept", DataType::UInt64, false),
         Field::new("copies", DataType::UInt64, false),
-        Field::new("cut_off", DataType::Float32, false),
+        Field::new("cut_off", DataType::Float32, true),
     ]))
 }

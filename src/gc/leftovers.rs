@@ -28,6 +28,7 @@ pub(super) async fn find(look: &Look<'_>) -> Result<Vec<Item>, Error> {
             items.push(item("probes", &name, &object, Reason::Probe));
         }
     }
+    items.extend(look.half_written());
     Ok(items)
 }
 

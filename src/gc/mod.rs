@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! labels.rs       labels of former teachers, where the current one's are complete
-//! leftovers.rs    objects whose commit was never put: of killed or refused runs; journals' entries of jobs that have ended
+//! leftovers.rs    objects whose commit was never put: of killed or refused runs; what was half written; journals' entries of jobs that have ended
 //! ```
 //! A dry run finds the same and removes nothing. What is found is named and measured before anything is removed, and each object for a reason.
 
@@ -48,6 +48,8 @@ pub enum Reason {
     Journal,
     /// What a probe of the store could not take away.
     Probe,
+    /// A file that was being written when its writer was killed, of a workspace on a disk.
+    Staging,
 }
 
 impl fmt::Display for Reason {
@@ -58,6 +60,7 @@ impl fmt::Display for Reason {
             Self::Uncommitted => "never committed",
             Self::Journal => "earlier entry of a job that has ended",
             Self::Probe => "left by a probe of the store",
+            Self::Staging => "half written",
         })
     }
 }
@@ -109,7 +112,10 @@ impl GcJob {
                 items.retain(|item| !may_be_adopted(item) || left.contains(item));
             }
             for item in &items {
-                workspace.remove(&item.place).await?;
+                match item.reason {
+                    Reason::Staging => workspace.remove_staging(&item.place)?,
+                    _ => workspace.remove(&item.place).await?,
+                }
             }
         }
         Ok(Collected {
@@ -130,6 +136,21 @@ struct Look<'a> {
 impl Look<'_> {
     fn is_old(&self, object: &ObjectMeta) -> bool {
         object.last_modified <= self.before
+    }
+
+    /// Files that were half written when their writers were killed.
+    fn half_written(&self) -> Vec<Item> {
+        let all = self.workspace.staging().into_iter();
+        let old = all.filter(|(_, about)| {
+            let written = about.modified().map(DateTime::<Utc>::from);
+            written.is_ok_and(|written| written <= self.before)
+        });
+        old.map(|(place, about)| Item {
+            place,
+            bytes: about.len(),
+            reason: Reason::Staging,
+        })
+        .collect()
     }
 
     /// The objects below a place, by name, with what their names are there.

@@ -312,7 +312,7 @@ fn steps(values: &[u64], base: f64) -> Vec<(f64, f64)> {
 }
 
 /// A dash a rank, from 0 to 1, and a line across.
-pub(super) fn dashes(values: &[f32], line: f64, height: u32) -> Result<Plot, ReportError> {
+pub(super) fn dashes(values: &[Option<f32>], line: f64, height: u32) -> Result<Plot, ReportError> {
     let scale = Scale::Linear { top: 1.0 };
     let ranks = values.len().max(1) as f64;
     let ticks = scale.ticks(3);
@@ -321,8 +321,9 @@ pub(super) fn dashes(values: &[f32], line: f64, height: u32) -> Result<Plot, Rep
     let mut shapes: Vec<(Ink, Shape)> = grid(ranks, &ticks).collect();
     shapes.push((Ink::Mark, Shape::Line((0.0, line), (ranks, line))));
     for (i, value) in values.iter().enumerate() {
+        let Some(value) = *value else { continue };
         let (left, right) = (i as f64, i as f64 + 1.0);
-        let value = f64::from(*value).clamp(half, 1.0 - half);
+        let value = f64::from(value).clamp(half, 1.0 - half);
         let dash = Shape::Bar((left, value - half), (right, value + half));
         shapes.push((Ink::Kept, dash));
     }

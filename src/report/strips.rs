@@ -53,7 +53,7 @@ pub(super) fn pick(file: &SelectionFile, wanted: &[String]) -> Result<Vec<Picked
         add(kept[(kept.len() - 1) / 2], Some("in the middle"));
         add(last, Some("the fewest candidates"));
     }
-    let by_cut_off = |a: &&&ClassRecord, b: &&&ClassRecord| a.cut_off.total_cmp(&b.cut_off);
+    let by_cut_off = |a: &&&ClassRecord, b: &&&ClassRecord| a.lowest().total_cmp(&b.lowest());
     if let Some(lowest) = kept.iter().min_by(by_cut_off) {
         add(lowest, Some("the lowest cut-off"));
     }

@@ -7,9 +7,7 @@ use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::file_format::FileFormat as _;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
-use datafusion::datasource::listing::{
-    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
-};
+use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::logical_expr::{Expr, cast, col, lit};
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -21,6 +19,7 @@ use super::SelectError;
 use super::functions::unsigned_bits;
 use super::input::{Input, add, engine, objects};
 use super::report::InputRecord;
+use crate::catalog::files::Files;
 use crate::hex::hex;
 use crate::store::{self, Opened, StorageOptions, StoreError};
 
@@ -41,15 +40,13 @@ pub(super) async fn open(
     let mut hash = Sha256::new();
     found.iter().for_each(|meta| add(&mut hash, meta));
     context.register_object_store(&at.root, Arc::clone(&at.store));
-    let urls: Result<Vec<_>, _> = found
-        .iter()
-        .map(|meta| ListingTableUrl::parse(at.encoded(&meta.location)))
-        .collect();
-    let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
-    let config = ListingTableConfig::new_with_multi_paths(urls.map_err(engine)?)
-        .with_listing_options(options)
-        .with_schema(Arc::new(schema));
-    let table = ListingTable::try_new(config).map_err(engine)?;
+    let files = found.len() as u64;
+    let url = ListingTableUrl::parse(&at.root).map_err(engine)?;
+    let table = Files {
+        url: url.object_store(),
+        schema: Arc::new(schema),
+        found: found.clone(),
+    };
     let rows = context.read_table(Arc::new(table)).map_err(engine)?;
     let columns = columns(pattern, rows.schema().as_arrow())?;
     Ok(Input {
@@ -64,11 +61,35 @@ pub(super) async fn open(
             filter_teacher: None,
             labels: Some(pattern.to_owned()),
             generation: None,
-            files: found.len() as u64,
+            files,
             sha256: hex(&hash.finalize()),
             own_queries: false,
         },
+        foreign: Some(Found {
+            pattern: pattern.to_owned(),
+            at,
+            files: found,
+        }),
     })
+}
+
+/// Foreign files as they were found.
+pub(super) struct Found {
+    pattern: String,
+    at: Opened,
+    files: Vec<ObjectMeta>,
+}
+
+impl Found {
+    /// Whether they are still the same ones: nobody keeps who wrote them from doing so again.
+    pub(super) async fn check(&self) -> Result<(), SelectError> {
+        if matching(&self.at, &self.pattern).await? == self.files {
+            return Ok(());
+        }
+        Err(SelectError::Changed {
+            place: self.pattern.clone(),
+        })
+    }
 }
 
 /// The files that the pattern names.
@@ -77,7 +98,10 @@ async fn matching(at: &Opened, pattern: &str) -> Result<Vec<ObjectMeta>, SelectE
     let typed = [("%2A", "*"), ("%3F", "?"), ("%5B", "["), ("%5D", "]")]
         .iter()
         .fold(at.url(), |text, (code, sign)| text.replace(code, sign));
-    let wanted = glob::Pattern::new(&typed).ok();
+    let wanted = glob::Pattern::new(&typed).map_err(|e| SelectError::BadLabels {
+        place: pattern.to_owned(),
+        problem: format!("have a pattern that is none: {e}"),
+    })?;
     let has_sign = |part: &str| {
         ["*", "?", "[", "%2A", "%3F", "%5B"]
             .iter()
@@ -90,11 +114,12 @@ async fn matching(at: &Opened, pattern: &str) -> Result<Vec<ObjectMeta>, SelectE
         place: pattern.to_owned(),
         problem: format!("have a path that cannot be addressed: {e}"),
     })?;
-    if plain == parts.len()
-        && !pattern.ends_with('/')
-        && let Ok(one) = at.store.head(&at.path).await
-    {
-        return Ok(vec![one]);
+    if plain == parts.len() && !pattern.ends_with('/') {
+        match at.store.head(&at.path).await {
+            Ok(one) => return Ok(vec![one]),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(e) => return Err(StoreError::from_object_store("read", at.url(), &e).into()),
+        }
     }
     let mut found = objects(at, &folder).await?;
     if plain < parts.len() {
@@ -102,11 +127,7 @@ async fn matching(at: &Opened, pattern: &str) -> Result<Vec<ObjectMeta>, SelectE
             require_literal_separator: true,
             ..glob::MatchOptions::default()
         };
-        found.retain(|meta| {
-            let key = at.key(&meta.location);
-            let matches = |wanted: &glob::Pattern| wanted.matches_with(&key, options);
-            wanted.as_ref().is_some_and(matches)
-        });
+        found.retain(|meta| wanted.matches_with(&at.key(&meta.location), options));
     }
     Ok(found)
 }
@@ -148,7 +169,7 @@ async fn schema_of(
             let Ok(field) = schema.field_with_name(name) else {
                 continue;
             };
-            let now = field.data_type();
+            let now = plain(field.data_type());
             let before = all.take().unwrap_or(DataType::Null);
             let Some(both) = wider(&before, now) else {
                 let problem =
@@ -169,6 +190,14 @@ async fn schema_of(
     let fields = LOOKED_AT.iter().zip(all);
     let fields = fields.filter_map(|(name, of)| Some(Field::new(*name, of?, true)));
     Ok(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The type of what a dictionary stands for.
+fn plain(of: &DataType) -> &DataType {
+    match of {
+        DataType::Dictionary(_, values) => values,
+        of => of,
+    }
 }
 
 /// A type that holds the values of both; none where there is none that says the same.
@@ -339,5 +368,33 @@ fn is_soft_label(of: &DataType) -> bool {
             item.is_floating() || matches!(item, DataType::Struct(_))
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_that_change_come_or_go_are_not_those_that_were_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        };
+        file("a.parquet", b"12345678");
+        file("b.parquet", b"12345678");
+        let pattern = format!("{}/*.parquet", folder.path().display());
+        let at = store::open(&pattern, &StorageOptions::default()).unwrap();
+        let files = matching(&at, &pattern).await.unwrap();
+        assert_eq!(files.len(), 2);
+        let found = Found { pattern, at, files };
+        found.check().await.unwrap();
+        file("c.parquet", b"12345678");
+        let changed = found.check().await.unwrap_err();
+        assert!(matches!(changed, SelectError::Changed { .. }), "{changed}");
+        std::fs::remove_file(folder.path().join("c.parquet")).unwrap();
+        found.check().await.unwrap();
+        file("b.parquet", b"123456789");
+        assert!(found.check().await.is_err());
     }
 }

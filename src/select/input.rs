@@ -46,6 +46,8 @@ pub(super) struct Input {
     /// Class names, where the teacher is known.
     pub(super) names: Vec<String>,
     pub(super) record: InputRecord,
+    /// The files of other systems, which may change.
+    pub(super) foreign: Option<foreign::Found>,
 }
 
 impl Labels {
@@ -119,6 +121,7 @@ impl Labels {
                         sha256: hex(&hash.finalize()),
                         own_queries: false,
                     },
+                    foreign: None,
                 })
             }
             Self::Files(pattern) => foreign::open(pattern, storage, context).await,

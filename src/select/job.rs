@@ -1,6 +1,6 @@
-//! A whole selection: the passes in their order, the parts, and the put that makes them visible.
+//! A whole selection: the passes in their order, and the put that makes it visible.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -17,12 +17,8 @@ use super::input::{Input, Labels};
 use super::kept::Kept;
 use super::passes::ChosenRows;
 use super::queries::Queries;
-use super::report::{
-    ClassRecord, LEAKAGE, LEFT_OUT, LeakageRecord, PARTS, SelectionFile, Totals, Unlabelled,
-    check_id, folder,
-};
+use super::report::{LEAKAGE, LEFT_OUT, LeakageRecord, SelectionFile, check_id, folder};
 use super::sweep::{Query, failed};
-use super::write::{self, Target};
 use super::{Method, SelectConfig, SelectError, Targets, listed, reasons};
 use crate::catalog::{self, CatalogError};
 use crate::hex::hex;
@@ -31,12 +27,9 @@ use crate::store::{Created, StorageOptions};
 use crate::workspace::{Workspace, as_read, to_json};
 
 /// Partitions of every query, whatever the number of threads: how rows fall into parts is then the same everywhere.
-const PARTITIONS: usize = 16;
+pub(super) const PARTITIONS: usize = 16;
 /// Chosen rows that are held in memory while another teacher's soft labels are joined to them: at some 200 bytes a row 100 MB.
 const HELD_ROWS: u64 = 500_000;
-/// Hexadecimal digits of a tag.
-const TAG: usize = 8;
-
 /// What a selection is asked to be.
 #[derive(Debug, Clone)]
 pub struct SelectJob {
@@ -62,13 +55,17 @@ impl SelectJob {
     /// # Errors
     /// [`SelectError`]; nothing is visible then.
     pub async fn run(&self, workspace: &Workspace) -> Result<(SelectionFile, bool), SelectError> {
-        let (run, input) = self.begin(workspace).await?;
+        let (run, mut input) = self.begin(workspace).await?;
         if let Some(there) = self.there(workspace, &input).await? {
             return Ok((there, false));
         }
         let (record, started) = (RunRecord::begin("select"), Instant::now());
         let passes = run.passes(&input).await?;
+        let foreign = input.foreign.take();
         let file = run.finish(input, passes).await?;
+        if let Some(found) = foreign {
+            found.check().await?;
+        }
         let tag = file.tag.clone();
         let place = format!("{}/selection.json", folder(&self.id));
         let visible = match workspace.create(&place, to_json(&file)).await? {
@@ -143,13 +140,21 @@ impl SelectJob {
             return Ok(None);
         };
         let (old, new) = (&there.input, &input.record);
-        let same_source = (&old.dataset, &old.teacher, &old.filter_teacher, &old.labels)
-            == (&new.dataset, &new.teacher, &new.filter_teacher, &new.labels);
-        if there.config != as_read(&self.config) {
-            return Err(taken(&self.id, "configuration"));
+        let now = as_read(&self.config);
+        if there.config != now {
+            let differs = differing(&there.config, &now);
+            return Err(taken(&self.id, &format!("configuration: {differs}")));
         }
-        if !same_source {
-            return Err(taken(&self.id, "dataset or teacher"));
+        for (what, old, new) in [
+            ("dataset", &old.dataset, &new.dataset),
+            ("teacher", &old.teacher, &new.teacher),
+            ("filter teacher", &old.filter_teacher, &new.filter_teacher),
+            ("--labels", &old.labels, &new.labels),
+        ] {
+            if old != new {
+                let was = old.as_deref().unwrap_or("none");
+                return Err(taken(&self.id, &format!("{what}: it was {was}")));
+            }
         }
         if old.sha256 != new.sha256 {
             let state = if self.config.exclude.is_empty() {
@@ -211,6 +216,19 @@ fn taken(id: &str, what: &str) -> SelectError {
         id: id.to_owned(),
         what: what.to_owned(),
     }
+}
+
+/// The settings that differ, and what they were.
+fn differing(old: &SelectConfig, new: &SelectConfig) -> String {
+    let [old, new] = [old, new].map(|config| serde_json::to_value(config).unwrap_or_default());
+    let keys = old.as_object().into_iter().chain(new.as_object());
+    let keys: BTreeSet<&String> = keys.flat_map(|keys| keys.keys()).collect();
+    let differing = keys.into_iter().filter(|key| old.get(key) != new.get(key));
+    let was = differing.map(|key| match old.get(key) {
+        None | Some(serde_json::Value::Null) => format!("{key} was not given"),
+        Some(value) => format!("{key} was {value}"),
+    });
+    was.collect::<Vec<_>>().join(", ")
 }
 
 /// A selection that is being made.
@@ -287,122 +305,6 @@ impl Run<'_> {
         })
     }
 
-    /// Writes what the passes have chosen.
-    async fn finish(&self, input: Input, passes: Passes) -> Result<SelectionFile, SelectError> {
-        let Passes {
-            chosen,
-            mut left_out,
-            leakage,
-            hits,
-            missing,
-        } = passes;
-        let available: u64 = chosen.classes.iter().map(|c| c.available).sum();
-        let labels = available + left_out.values().sum::<u64>();
-        let tag = self.tag(&input, &chosen, &left_out, leakage.as_ref());
-        let query = self.selected(&input, &chosen).await?;
-        let parts = write::parts(query, &self.parts(&tag)).await?;
-        let unlabelled = input.targets.is_some().then(|| {
-            let (keys, examples) = missing.found();
-            Unlabelled { keys, examples }
-        });
-        let rows: u64 = parts.iter().map(|p| p.chosen).sum();
-        let unlabelled_keys = unlabelled.as_ref().map_or(0, |u| u.keys);
-        if let Some(expected) = chosen.expected
-            && rows + unlabelled_keys != expected
-        {
-            return Err(SelectError::NotDistinct {
-                chosen: rows + unlabelled_keys,
-                expected,
-            });
-        }
-        let by_class = write::by_class(&parts);
-        let copies = |class| by_class.get(&class).map_or(0, |(_, copies)| *copies);
-        // Keys that come twice are hashed twice alike, and get copies that nobody counted on.
-        if let Chosen::Exact(choice) = &*chosen.rows
-            && unlabelled_keys == 0
-            && let Some((class, expected)) = choice.uneven(copies)
-        {
-            return Err(SelectError::NotDistinct {
-                chosen: copies(class),
-                expected,
-            });
-        }
-        if rows == 0 {
-            left_out.insert("without a soft label".into(), unlabelled_keys);
-            return Err(SelectError::Empty {
-                rows: labels,
-                left_out: listed(&left_out),
-            });
-        }
-        let (sampled, distinct) = write::sampled_keys(&parts);
-        if distinct < sampled {
-            return Err(SelectError::Repeated { sampled, distinct });
-        }
-        // Rows that a class has room for: chosen ones, those without a label by the target teacher among them.
-        let best: u64 = chosen.best.unwrap_or(rows + unlabelled_keys);
-        let chosen_rows = rows + unlabelled_keys;
-        let beyond = available
-            .checked_sub(best)
-            .zip(best.checked_sub(chosen_rows));
-        let Some((beyond_k, sampled_out)) = beyond else {
-            return Err(SelectError::NotDistinct {
-                chosen: chosen_rows,
-                expected: available.min(best),
-            });
-        };
-        left_out.insert("beyond-k".into(), beyond_k);
-        left_out.insert("sampled-out".into(), sampled_out);
-        left_out.retain(|_, rows| *rows > 0);
-        let mut others = Vec::new();
-        if self.job.explain {
-            let query = self.query(Self::left_out_file(&input)).await?;
-            let parts = write::parts(query, &self.target(LEFT_OUT, &tag)).await?;
-            others.extend(write::files(parts));
-        }
-        others.extend(self.write_hits(hits, &tag).await?);
-        let label = |class: i64| {
-            let name = usize::try_from(class).ok().and_then(|c| input.names.get(c));
-            name.cloned()
-        };
-        let empty_classes = (0..)
-            .zip(&input.names)
-            .filter(|(class, _)| !chosen.classes.iter().any(|c| c.class == *class))
-            .map(|(_, name)| name.clone())
-            .collect();
-        Ok(SelectionFile {
-            id: self.job.id.clone(),
-            understudy: env!("CARGO_PKG_VERSION").to_owned(),
-            config: self.job.config.clone(),
-            input: input.record,
-            totals: Totals {
-                labels,
-                candidates: available,
-                rows,
-                copies: parts.iter().map(|p| p.record.copies).sum(),
-            },
-            left_out,
-            classes: chosen
-                .classes
-                .into_iter()
-                .map(|c| {
-                    let (kept, copies) = by_class.get(&c.class).copied().unwrap_or_default();
-                    ClassRecord {
-                        label: label(c.class),
-                        kept,
-                        copies,
-                        ..c
-                    }
-                })
-                .collect(),
-            empty_classes,
-            leakage,
-            unlabelled,
-            tag,
-            parts: parts.into_iter().map(|p| p.record).collect(),
-            others: Some(others),
-        })
-    }
-
     fn view(&self, name: &str, frame: DataFrame) -> Result<(), SelectError> {
         let register = self.context.register_table(name, frame.into_view());
         register.map_err(CatalogError::from)?;
@@ -444,44 +346,6 @@ impl Run<'_> {
         Ok(Query { file, frame })
     }
 
-    pub(super) fn target(&self, kind: &'static str, tag: &str) -> Target {
-        Target {
-            workspace: self.workspace.clone(),
-            id: self.job.id.clone(),
-            kind,
-            tag: tag.to_owned(),
-            materialize: false,
-        }
-    }
-
-    /// Where the selection's own rows go.
-    fn parts(&self, tag: &str) -> Target {
-        Target {
-            materialize: self.job.config.materialize,
-            ..self.target(PARTS, tag)
-        }
-    }
-
-    /// What tells this run's objects from those of another one with the same name: all that decides which rows are written.
-    fn tag(
-        &self,
-        input: &Input,
-        chosen: &ChosenRows,
-        left_out: &BTreeMap<String, u64>,
-        leakage: Option<&LeakageRecord>,
-    ) -> String {
-        let found = (
-            &self.job.config,
-            &input.record,
-            left_out,
-            leakage,
-            PARTITIONS,
-        );
-        let mut hash = Sha256::new();
-        hash.update(to_json(&(found, &chosen.classes)));
-        hex(&hash.finalize())[..TAG].to_owned()
-    }
-
     pub(super) fn candidates_file(&self) -> &'static str {
         match self.job.config.interval {
             Some(_) => "candidates_interval.sql",
@@ -493,13 +357,6 @@ impl Run<'_> {
         match input.targets {
             Some(_) => "selected_filtered.sql",
             None => "selected.sql",
-        }
-    }
-
-    pub(super) fn left_out_file(input: &Input) -> &'static str {
-        match input.targets {
-            Some(_) => "left_out_filtered.sql",
-            None => "left_out.sql",
         }
     }
 
@@ -559,9 +416,9 @@ impl Run<'_> {
 pub(super) struct Passes {
     pub(super) chosen: ChosenRows,
     /// Rows that are no candidates, by reason.
-    left_out: BTreeMap<String, u64>,
-    leakage: Option<LeakageRecord>,
-    hits: Vec<NearHit>,
+    pub(super) left_out: BTreeMap<String, u64>,
+    pub(super) leakage: Option<LeakageRecord>,
+    pub(super) hits: Vec<NearHit>,
     /// Fills up while the rows are written.
-    missing: functions::Missing,
+    pub(super) missing: functions::Missing,
 }

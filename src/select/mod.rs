@@ -6,16 +6,17 @@
 //!   │ candidates.sql      each row with the first reason why it is left out, or none
 //!   │ tally.sql           tally.rs: how many a class has, and its best confidences
 //!   │ order.sql           order.rs: ties by key, copies by hash; kept.rs: the rows that may be chosen, where no soft labels are wanted
-//!   ▼ selected.sql        write.rs: the chosen rows, with their soft labels
+//!   ▼ selected.sql        write.rs: the chosen rows, with their soft labels; finish.rs: whether they are those that were chosen
 //! selections/ID/part-00000-….parquet … and selection.json, whose put makes it visible
 //! ```
 //! The queries lie in `pipelines/select/`; `--queries DIR` takes a user's own instead. What SQL cannot do well are the functions of
-//! `functions.rs`, which the queries call. Memory: 4 to 8 bytes a chosen row, and what the scans hold; soft labels of chosen rows alone
-//! are read.
+//! `functions.rs`, which the queries call. Memory: 4 to 8 bytes a row of the best K (of an interval, which has no K, a candidate), and what the scans hold;
+//! soft labels of chosen rows alone are read.
 
 mod columns;
 mod duplicates;
 mod fingerprints;
+mod finish;
 pub(crate) mod foreign;
 mod functions;
 mod hash;
@@ -278,6 +279,12 @@ pub enum SelectError {
         /// Where they were looked for.
         place: String,
     },
+    /// Foreign labels that somebody changed.
+    #[error("the labels in `{place}` changed while they were read")]
+    Changed {
+        /// The files.
+        place: String,
+    },
     /// Foreign labels that lack a column, or have one of a type that does not fit.
     #[error("the labels in `{place}` {problem}")]
     BadLabels {
@@ -305,6 +312,16 @@ pub enum SelectError {
         chosen: u64,
         /// Rows that should have been.
         expected: u64,
+    },
+    /// A user's own query that does not give the chosen rows.
+    #[error("`{file}` gives {given} rows, and the passes before it chose {chosen}")]
+    OtherRows {
+        /// The .sql file.
+        file: &'static str,
+        /// Rows that it gave.
+        given: u64,
+        /// Rows that it should have.
+        chosen: u64,
     },
     /// A query.
     #[error("cannot run `{file}`: {source}")]
@@ -352,10 +369,12 @@ impl SelectError {
             Self::Taken { .. } | Self::NotExplained { .. } => Some("give another --name: a selection is never changed".into()),
             Self::OtherClasses { .. } => Some("a student would learn the soft labels of one class as another's: add one of the teachers with the other's classes, in their order".into()),
             Self::Empty { .. } => Some("lower the threshold, label with the teacher whose soft labels are missing, or look at the labels with `understudy sql`".into()),
-            Self::NoLabels { .. } => Some("label first with `understudy label`, or name Parquet files with --labels".into()),
+            Self::NoLabels { .. } => Some("label first with `understudy label`, or name Parquet files with --labels, where `*`, `?` and `[` make a pattern".into()),
+            Self::Changed { .. } => Some("run the command again when nobody writes them".into()),
             Self::BadLabels { .. } => Some("labels need `key` (text), `class` (any integer) and `confidence` (a number); `probs` (a list of numbers), `sha256` (32 bytes, not text) and `phash` (a 64-bit integer) may be there".into()),
             Self::NotDistinct { .. } | Self::Repeated { .. } => Some("each key may come once: SELECT key FROM … GROUP BY key HAVING count(*) > 1 finds the others".into()),
-            Self::Query { .. } => Some("the query is executed as it stands; `pipelines/select/` has the ones that work".into()),
+            Self::OtherRows { .. } => Some("it has to give each chosen row once, with its copies; rows are left out by a reason, in candidates.sql".into()),
+            Self::Query { .. } => Some("of --queries each is executed as it stands, and `pipelines/select/` has the ones that work; of these, look for the label or file that does not fit".into()),
             Self::Read { .. } => Some("--queries names a folder with all the .sql files of `pipelines/select/`".into()),
             Self::Write(_) | Self::Worker(_) => None,
             Self::Config(e) => e.hint(),

@@ -78,7 +78,7 @@ impl Run<'_> {
             available: c.available,
             kept: 0,
             copies: 0,
-            cut_off: c.cut_off(),
+            cut_off: Some(c.cut_off()),
         });
         let chosen = ChosenRows {
             classes: classes.collect(),
@@ -226,7 +226,7 @@ impl Run<'_> {
                 available: c.available,
                 kept: 0,
                 copies: 0,
-                cut_off: c.cut as f32 / 100.0,
+                cut_off: None,
             })
             .collect();
         classes.sort_by_key(|c| c.class);

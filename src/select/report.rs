@@ -150,8 +150,16 @@ pub struct ClassRecord {
     pub kept: u64,
     /// Chosen rows with their copies.
     pub copies: u64,
-    /// The confidence down to which rows were chosen.
-    pub cut_off: f32,
+    /// The confidence down to which rows were chosen; none where none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<f32>,
+}
+
+impl ClassRecord {
+    /// Its cut-off, for an order: a class without one comes before all others.
+    pub(crate) fn lowest(&self) -> f32 {
+        self.cut_off.unwrap_or(1.0)
+    }
 }
 
 /// What was found of the held-out images.

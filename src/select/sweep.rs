@@ -4,9 +4,11 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{cast, ident};
 use futures::TryStreamExt;
 use tokio::task::JoinSet;
 
@@ -35,6 +37,33 @@ impl Query {
 }
 
 impl Query {
+    /// The query with its texts as plain ones: how the engine happens to hold them is nothing that a file should say.
+    pub(super) fn without_views(mut self) -> Result<Self, SelectError> {
+        let plain = |of: &DataType| match of {
+            DataType::Utf8View => DataType::Utf8,
+            DataType::BinaryView => DataType::Binary,
+            of => of.clone(),
+        };
+        let fields = self.frame.schema().fields();
+        if fields
+            .iter()
+            .any(|field| *field.data_type() != plain(field.data_type()))
+        {
+            let columns = fields.iter().map(|field| {
+                let own = ident(field.name());
+                let to = plain(field.data_type());
+                if to == *field.data_type() {
+                    own
+                } else {
+                    cast(own, to).alias(field.name())
+                }
+            });
+            let columns: Vec<_> = columns.collect();
+            self.frame = self.frame.select(columns).map_err(failed(self.file))?;
+        }
+        Ok(self)
+    }
+
     /// The query, if it gives these columns, with them first to last: who looks at its rows knows them by their places.
     pub(super) fn with_columns(mut self, names: &[&str]) -> Result<Self, SelectError> {
         let given = self.frame.schema().fields().iter();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array as _, AsArray, RecordBatch};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{SchemaRef, UInt32Type};
+use arrow::datatypes::{Float32Type, SchemaRef, UInt32Type};
 use bytes::Bytes;
 use object_store::buffered::BufWriter;
 use parquet::arrow::ArrowWriter;
@@ -53,8 +53,7 @@ pub(super) struct Part {
     /// Rows of the query, before they are repeated.
     pub(super) chosen: u64,
     index: ClassIndex,
-    /// Rows, and rows with their copies, of each class.
-    classes: Vec<(i64, (u64, u64))>,
+    classes: Vec<(i64, OfClass)>,
     /// Hashes of some of the keys.
     sampled: Vec<u64>,
 }
@@ -76,13 +75,35 @@ pub(super) fn files(parts: Vec<Part>) -> Vec<String> {
     parts.into_iter().map(|part| part.record.file).collect()
 }
 
-/// Rows, and rows with their copies, of each class in all parts.
-pub(super) fn by_class(parts: &[Part]) -> HashMap<i64, (u64, u64)> {
-    let mut all: HashMap<i64, (u64, u64)> = HashMap::new();
-    for (class, (rows, copies)) in parts.iter().flat_map(|p| &p.classes) {
-        let sums = all.entry(*class).or_default();
-        sums.0 += rows;
-        sums.1 += copies;
+/// What was written of a class.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfClass {
+    pub(super) rows: u64,
+    /// Rows with their copies.
+    pub(super) copies: u64,
+    /// The lowest confidence.
+    pub(super) lowest: f32,
+}
+
+impl OfClass {
+    const NOTHING: Self = Self {
+        rows: 0,
+        copies: 0,
+        lowest: f32::INFINITY,
+    };
+
+    fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.copies += other.copies;
+        self.lowest = self.lowest.min(other.lowest);
+    }
+}
+
+/// What was written of each class in all parts.
+pub(super) fn by_class(parts: &[Part]) -> HashMap<i64, OfClass> {
+    let mut all = HashMap::new();
+    for (class, sums) in parts.iter().flat_map(|p| &p.classes) {
+        all.entry(*class).or_insert(OfClass::NOTHING).add(*sums);
     }
     all
 }
@@ -91,7 +112,7 @@ pub(super) fn by_class(parts: &[Part]) -> HashMap<i64, (u64, u64)> {
 /// alone, so the parts are the same bytes whatever the number of threads.
 pub(super) async fn parts(query: Query, target: &Target) -> Result<Vec<Part>, SelectError> {
     let target = target.clone();
-    let written = partitions(query, move |mut rows| {
+    let written = partitions(query.without_views()?, move |mut rows| {
         let target = target.clone();
         async move {
             let mut writer = None;
@@ -285,6 +306,7 @@ impl Part {
             Some(copies) => (Some(copies.values()), copies.nulls()),
             None => (None, None),
         };
+        let confidences = column("confidence").and_then(|c| c.as_primitive_opt::<Float32Type>());
         let no_class = classes.nulls();
         let is_null = |nulls: Option<&NullBuffer>, row| nulls.is_some_and(|n| n.is_null(row));
         for (row, class) in classes.values().iter().enumerate() {
@@ -297,11 +319,13 @@ impl Part {
             let class = if is_null(no_class, row) { -1 } else { *class };
             let number = self.index.number(class);
             if number == self.classes.len() {
-                self.classes.push((class, (0, 0)));
+                self.classes.push((class, OfClass::NOTHING));
             }
-            let sums = &mut self.classes[number].1;
-            sums.0 += 1;
-            sums.1 += copies;
+            self.classes[number].1.add(OfClass {
+                rows: 1,
+                copies,
+                lowest: confidences.map_or(f32::INFINITY, |c| c.value(row)),
+            });
         }
     }
 }

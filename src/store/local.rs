@@ -1,6 +1,6 @@
 //! What a local disk needs beside `object_store`: files that outlast a power failure, and no leftovers of killed puts.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
 use std::path::{Path as FsPath, PathBuf};
 
@@ -54,4 +54,45 @@ pub(crate) fn sweep_staging(path: &Path) {
         // Most often there is none.
         let _ = std::fs::remove_file(format!("{}#{n}", file.display()));
     }
+}
+
+/// Staging files below a folder, which no listing shows: where each lies there, and what the disk says of it. What cannot be looked into has none.
+pub(crate) fn staging_below(folder: &Path) -> Vec<(String, Metadata)> {
+    let root = file_of(folder);
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let (path, Ok(about)) = (entry.path(), entry.metadata()) else {
+                continue;
+            };
+            let place = path.strip_prefix(&root).ok().and_then(FsPath::to_str);
+            if about.is_dir() {
+                folders.push(path);
+            } else if let Some(place) = place.filter(|place| is_staging(place)) {
+                found.push((place.to_owned(), about));
+            }
+        }
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    found
+}
+
+/// Removes one of them; none is there once its writer has put it in place.
+///
+/// # Errors
+/// The disk's.
+pub(crate) fn remove_staging(folder: &Path, place: &str) -> io::Result<()> {
+    match std::fs::remove_file(file_of(folder).join(place)) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// `name#1` and the like.
+fn is_staging(name: &str) -> bool {
+    name.rsplit_once('#').is_some_and(|(name, number)| {
+        let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        is_number && !name.is_empty() && !name.ends_with('/')
+    })
 }

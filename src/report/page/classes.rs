@@ -113,7 +113,7 @@ fn all(figures: &Figures, ranking: &[&ClassRecord], copied: bool) -> Result<Mark
     )?;
     let config = &figures.file.config;
     let line = config.interval.map_or(config.threshold, |[from, _]| from);
-    let cut_offs: Vec<f32> = drawn.iter().map(|c| c.cut_off).collect();
+    let cut_offs: Vec<Option<f32>> = drawn.iter().map(|c| c.cut_off).collect();
     let dashes = charts::dashes(&cut_offs, line.into(), CUT_OFFS)?;
     let below: Vec<(f64, String)> = [0, 25, 50, 75, 100]
         .map(|percent: usize| {
@@ -163,9 +163,9 @@ fn last<'a>(classes: &[&'a ClassRecord]) -> Vec<&'a ClassRecord> {
 fn extremes(ranking: &[&ClassRecord]) -> Markup {
     let kept: Vec<&ClassRecord> = ranking.iter().copied().filter(|c| c.kept > 0).collect();
     let mut by_cut_off = kept.clone();
-    by_cut_off.sort_by(|a, b| b.cut_off.total_cmp(&a.cut_off));
+    by_cut_off.sort_by(|a, b| b.lowest().total_cmp(&a.lowest()));
     let candidates = |c: &ClassRecord| count(c.available);
-    let cut_off = |c: &ClassRecord| confidence(c.cut_off);
+    let cut_off = |c: &ClassRecord| c.cut_off.map(confidence).unwrap_or_default();
     let lists: [List<'_>; 4] = [
         ("Most candidates", first(&kept), candidates),
         ("Fewest candidates", last(&kept), candidates),
@@ -208,11 +208,12 @@ fn table(
         } else {
             None
         };
-        let track = if with_bars {
-            let track = charts::track(class.cut_off.into(), line.into(), BAR)?;
-            Some(ornament("track", &track, BAR))
-        } else {
-            None
+        let track = match class.cut_off {
+            Some(cut_off) if with_bars => {
+                let track = charts::track(cut_off.into(), line.into(), BAR)?;
+                Some(ornament("track", &track, BAR))
+            }
+            _ => None,
         };
         rows.push(html! {
             tr {
@@ -224,7 +225,7 @@ fn table(
                 td.number data-value=(class.available) { (count(class.available)) }
                 td.number data-value=(class.kept) { (count(class.kept)) }
                 td.number data-value=(class.copies) { (count(class.copies)) }
-                td.number data-value=(class.cut_off) { (confidence(class.cut_off)) @if let Some(track) = &track { (track) } }
+                td.number data-value=(class.lowest()) { @if let Some(cut_off) = class.cut_off { (confidence(cut_off)) } @if let Some(track) = &track { (track) } }
             }
         });
     }

@@ -47,7 +47,7 @@ fn class(strip: &Strip, pictures: &Pictures, foreign: bool) -> Markup {
             p.small {
                 (count(class.kept)) " of " (count(class.available)) " kept"
                 @if class.copies > class.kept { ", " (count(class.copies)) " with copies" }
-                "; cut-off " (confidence(class.cut_off))
+                @if let Some(cut_off) = class.cut_off { "; cut-off " (confidence(cut_off)) }
             }
             @if foreign {
                 ol.samples.bare {
