@@ -32,6 +32,15 @@ fn a_query_beyond_its_memory_is_told_so() {
     assert_eq!(code, 8, "{text}");
     let csv = place.ok(&["sql", "--memory", "1MiB", "--format", "csv", rows]);
     assert_eq!(csv.lines().count(), 300_001);
+    // A text that doubles with each step is refused before it is made.
+    let steps = (1..=34).map(|i| format!(", t{i} AS (SELECT s || s AS s FROM t{})", i - 1));
+    let doubles = format!(
+        "WITH t0 AS (SELECT arrow_cast(value, 'LargeUtf8') AS s FROM generate_series(1, 1)){} SELECT length(s) FROM t34",
+        steps.collect::<String>()
+    );
+    let (code, text) = place.fails(&["sql", &doubles]);
+    assert_eq!(code, 8, "{text}");
+    assert!(text.contains("|| would make"), "{text}");
     // A window over everything holds it; one that adds up as the rows come does not.
     let window = |window: &str| {
         format!("SELECT max(n) FROM (SELECT {window} AS n FROM generate_series(1, 1000000))")

@@ -1,20 +1,25 @@
 //! What is looked at of a query's plan before it runs: how often it calls functions that make much of little, and how large its constants are.
 
+use std::sync::Arc;
+
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 
-use super::bounded;
+use super::bounded::{self, CALLS};
+use super::concatenation;
 
-/// Calls of bounded functions in a query: the results of all may be there at once.
-pub(super) const CALLS: usize = 32;
-
-/// Refuses more calls of bounded functions than can be held at once, before any of them is folded into a constant.
+/// Gives each call of a bounded function its part of the memory, and refuses more of those that make much of little than can be held at once, before any of them is folded into a constant.
 #[derive(Debug)]
-pub(super) struct CallsFit;
+pub(super) struct CallsFit {
+    /// Bytes of a query.
+    pub(super) memory: usize,
+}
 
 impl AnalyzerRule for CallsFit {
     fn name(&self) -> &'static str {
@@ -22,18 +27,69 @@ impl AnalyzerRule for CallsFit {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let mut all = 0;
+        let mut calls = Calls::default();
         plan.apply_with_subqueries(|node| {
-            all += node.expressions().iter().map(calls).sum::<usize>();
-            Ok(TreeNodeRecursion::Continue)
+            node.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    calls.count(expr);
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
         })?;
-        if all > CALLS {
+        let Calls { all, multiply } = calls;
+        if multiply > CALLS {
             return Err(DataFusionError::ResourcesExhausted(format!(
-                "the query has {all} calls of {}, and may have {CALLS}",
-                bounded::names().join(", ")
+                "the query has {multiply} calls of {}, and may have {CALLS}",
+                bounded::that_multiply().join(", ")
             )));
         }
-        Ok(plan)
+        if all == 0 {
+            return Ok(plan);
+        }
+        let most = bounded::allowance(self.memory, all);
+        let fitted = plan.transform_up_with_subqueries(|node| {
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let fitted = expr.transform_up(|expr| Ok(fitted(expr, most)))?;
+                Ok(fitted.update_data(|expr| name.restore(expr)))
+            })
+        })?;
+        Ok(fitted.data)
+    }
+}
+
+/// Calls of bounded functions in a query.
+#[derive(Default)]
+struct Calls {
+    all: usize,
+    /// Of those that make much of little.
+    multiply: usize,
+}
+
+impl Calls {
+    fn count(&mut self, expr: &Expr) {
+        let name = match expr {
+            Expr::ScalarFunction(call) => call.func.name(),
+            Expr::BinaryExpr(binary) if binary.op == Operator::StringConcat => concatenation::NAME,
+            _ => return,
+        };
+        self.all += usize::from(bounded::is_bounded(name));
+        self.multiply += usize::from(bounded::that_multiply().contains(&name));
+    }
+}
+
+/// A call that makes at most so many bytes of a batch, where it is one of a function that can be bounded.
+fn fitted(expr: Expr, most: usize) -> Transformed<Expr> {
+    match concatenation::as_function(expr) {
+        Expr::ScalarFunction(call) => match bounded::fitted(&call.func, most) {
+            Some(func) => {
+                let func = Arc::new(func);
+                Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, ..call }))
+            }
+            None => Transformed::no(Expr::ScalarFunction(call)),
+        },
+        other => Transformed::no(other),
     }
 }
 
@@ -73,19 +129,6 @@ impl OptimizerRule for ConstantsFit {
         })?;
         Ok(Transformed::no(plan))
     }
-}
-
-/// How often an expression calls one of the functions.
-fn calls(of: &Expr) -> usize {
-    let mut calls = 0;
-    let done = of.apply(|expr| {
-        if let Expr::ScalarFunction(call) = expr {
-            calls += usize::from(bounded::names().contains(&call.func.name()));
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    // The closure gives no error.
-    done.map_or(0, |_| calls)
 }
 
 /// Bytes of the constants of an expression, but for those that a value is looked for among.

@@ -12,6 +12,7 @@ mod churn;
 mod churn_reports;
 mod columns;
 mod compared;
+mod concatenation;
 mod error;
 pub(crate) mod files;
 mod fits;

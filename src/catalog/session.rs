@@ -195,7 +195,7 @@ pub(super) fn read_only(
         // What COPY writes with, and CREATE EXTERNAL TABLE reads with.
         .with_file_formats(Vec::new())
         .with_table_factories(HashMap::new())
-        .with_analyzer_rule(Arc::new(CallsFit))
+        .with_analyzer_rule(Arc::new(CallsFit { memory }))
         .with_optimizer_rule(Arc::new(ConstantsFit { most: memory }))
         .with_physical_optimizer_rule(Arc::new(YIELD_IN_JOINS))
         .with_physical_optimizer_rule(Arc::new(COUNT_WINDOWS))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, GenericListArray, OffsetSizeTrait};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::{cast, kernels::length::length};
 use arrow::datatypes::{ArrowNativeType, DataType, Float64Type};
 use datafusion::error::Result;
@@ -72,6 +73,49 @@ pub(super) fn sizes(of: &ArrayRef) -> Result<Vec<f64>> {
         }
         flat => vec![OF_A_VALUE + width(flat); of.len()],
     })
+}
+
+/// Bytes of all rows together, without a look at each.
+pub(super) fn total(of: &ArrayRef) -> Result<f64> {
+    fn between<O: OffsetSizeTrait>(ends: &OffsetBuffer<O>) -> (usize, usize) {
+        let start = ends[0].as_usize();
+        (start, ends[ends.len() - 1].as_usize() - start)
+    }
+    fn texts<O: OffsetSizeTrait>(ends: &OffsetBuffer<O>) -> f64 {
+        between(ends).1 as f64
+    }
+    fn list<O: OffsetSizeTrait>(values: &dyn Array, ends: &OffsetBuffer<O>) -> Result<f64> {
+        let (start, length) = between(ends);
+        total(&values.slice(start, length))
+    }
+    let own = match of.data_type() {
+        DataType::Utf8 => texts(of.as_string::<i32>().offsets()),
+        DataType::LargeUtf8 => texts(of.as_string::<i64>().offsets()),
+        DataType::Binary => texts(of.as_binary::<i32>().offsets()),
+        DataType::LargeBinary => texts(of.as_binary::<i64>().offsets()),
+        DataType::Utf8View => of.as_string_view().lengths().map(f64::from).sum(),
+        DataType::BinaryView => of.as_binary_view().lengths().map(f64::from).sum(),
+        DataType::List(_) => {
+            let of = of.as_list::<i32>();
+            list(of.values(), of.offsets())?
+        }
+        DataType::LargeList(_) => {
+            let of = of.as_list::<i64>();
+            list(of.values(), of.offsets())?
+        }
+        DataType::Map(..) => {
+            let of = of.as_map();
+            list(of.entries(), of.offsets())?
+        }
+        DataType::FixedSizeList(..) => total(of.as_fixed_size_list().values())?,
+        DataType::Struct(_) => {
+            let columns = of.as_struct().columns().iter().map(total);
+            columns.sum::<Result<f64>>()?
+        }
+        DataType::Dictionary(..) => return Ok(sizes(of)?.iter().sum()),
+        flat => width(flat) * of.len() as f64,
+    };
+    Ok(OF_A_VALUE * of.len() as f64 + own)
 }
 
 /// Bytes of a value of a type whose values are all as large, be they null.
