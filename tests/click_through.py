@@ -96,11 +96,14 @@ def walk(page: Page) -> None:
 def main() -> None:
     """Walks twice."""
     heard = []
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         for width, height, scheme in ((1280, 900, "light"), (390, 844, "dark")):
             context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
             page = context.new_page()
+            # A busy machine takes its time.
+            page.set_default_timeout(120_000)
             # A refused token is an answer with 401, of which browsers tell.
             page.on("console", lambda said: "401" in said.text or heard.append(said.text))
             page.on("pageerror", lambda error: heard.append(str(error)))

@@ -219,6 +219,12 @@ fn a_run_that_was_killed_while_it_trains_ends_with_the_same_teachers() {
     let _turn = turn();
     let place = place();
     let file = pipeline(&place, ("", ""));
+    // Many more than are done by the time that the first checkpoint is seen.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let longer = text.replace("\nsteps = 40\n", "\nsteps = 250\n");
+    let longer = longer.replace("\nsteps = 32\n", "\nsteps = 250\n");
+    assert_eq!(longer.matches("steps = 250").count(), 2);
+    std::fs::write(&file, longer).unwrap();
     let (whole, parts) = (place.path("w"), place.path("parts"));
     let at = parts.display().to_string();
     place.ok(&["init", "--workspace", &at]);

@@ -1,13 +1,13 @@
 //! Promotions of real teachers, judged on real images: the gate, races, rollbacks, and the teacher `current`.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::support::onnx::{Model, linear};
-use crate::support::{CLASSES, Place, colour, differing, fashion, files, jpeg};
+use crate::support::{CLASSES, Place, colour, differing, fashion, files, jpeg, patiently};
 
 /// A linear classifier that is blind for the channels that are not among `sees`: it calls what it does not see dark.
 pub(crate) fn teacher(place: &Place, name: &str, sees: &[usize]) {
@@ -41,6 +41,14 @@ fn gate(place: &Place, limits: &str) -> String {
     let data = place.path("held-out").display().to_string();
     let text = format!("[data]\nurl = \"{data}\"\n\n[gate]\n{limits}\n");
     std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// A gate on Fashion-MNIST's 10,000 held-out images, which take a while.
+fn long_gate(place: &Place) -> String {
+    let path = place.path("gate.toml");
+    let data = fashion::file("t10k-images-idx3-ubyte.gz");
+    std::fs::write(&path, format!("[data]\nurl = \"{data}\"\n[gate]\n")).unwrap();
     path.display().to_string()
 }
 
@@ -203,28 +211,49 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
+/// What a process says first.
+fn first_line(child: &Child, stderr: &mut impl BufRead) -> String {
+    patiently(child.id(), || {
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        line
+    })
+}
+
+/// How it ends, and what it says until then.
+fn end(child: &mut Child, stderr: &mut impl BufRead) -> (ExitStatus, String) {
+    patiently(child.id(), || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).unwrap();
+        (child.wait().unwrap(), text)
+    })
+}
+
 #[test]
 fn of_two_promotions_at_the_same_time_one_wins_and_the_other_is_told() {
-    let place = place();
-    let gate = gate(&place, "");
-    let mut started = ["seeing", "blind"].map(|name| {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let names = [("one", 2_000), ("other", 60_000)].map(|(name, images)| {
+        add(&place, name, &fashion::centroids(images, 0.05));
+        name
+    });
+    let gate = long_gate(&place);
+    // Each has read who is current, and has 10,000 images to go, before either goes on.
+    let started = names.map(|name| {
         let mut command = place.command(&["promote", name, "--gate", &gate]);
         let piped = command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        (name, child, stderr, String::new())
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let text = first_line(&child, &mut stderr);
+        signal(&child, "-STOP");
+        (name, child, stderr, text)
     });
-    // Each has read who is current before either goes on.
-    for (_, child, stderr, text) in &mut started {
-        stderr.read_line(text).unwrap();
-        signal(child, "-STOP");
-    }
     started
         .iter()
         .for_each(|(_, child, ..)| signal(child, "-CONT"));
-    let ended = started.map(|(name, mut child, mut stderr, mut text)| {
-        stderr.read_to_string(&mut text).unwrap();
-        (name, child.wait().unwrap(), text)
+    let ended = started.map(|(name, mut child, mut stderr, begun)| {
+        let (status, text) = end(&mut child, &mut stderr);
+        (name, status, begun + &text)
     });
     let (won, lost): (Vec<_>, Vec<_>) = ended.iter().partition(|(_, ended, _)| ended.success());
     let [(winner, ..)] = won[..] else {
@@ -248,10 +277,7 @@ fn a_promotion_whose_evaluation_is_overtaken_does_not_count() {
         add(&place, name, &fashion::centroids(images, 0.05));
     }
     place.ok(&["promote", "first"]);
-    let path = place.path("gate.toml");
-    let data = fashion::file("t10k-images-idx3-ubyte.gz");
-    std::fs::write(&path, format!("[data]\nurl = \"{data}\"\n[gate]\n")).unwrap();
-    let gate = path.display().to_string();
+    let gate = long_gate(&place);
     let mut child = place
         .command(&["promote", "slow", "--gate", &gate])
         .stdout(Stdio::null())
@@ -259,14 +285,12 @@ fn a_promotion_whose_evaluation_is_overtaken_does_not_count() {
         .spawn()
         .unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut text = String::new();
     // It has read who is current, and has 20,000 images to go.
-    stderr.read_line(&mut text).unwrap();
+    first_line(&child, &mut stderr);
     signal(&child, "-STOP");
     place.ok(&["promote", "fast"]);
     signal(&child, "-CONT");
-    stderr.read_to_string(&mut text).unwrap();
-    let status = child.wait().unwrap();
+    let (status, text) = end(&mut child, &mut stderr);
     assert_eq!(status.code(), Some(10), "{text}");
     assert!(
         text.contains("`slow@1` is not promoted: `fast@1` was"),

@@ -8,7 +8,7 @@ use understudy::serve::routes::routes;
 
 use crate::support::http::Server;
 use crate::support::onnx::Model;
-use crate::support::{Place, colour, files, jpeg, python};
+use crate::support::{Place, colour, files, jpeg, output, python};
 
 /// A workspace with two teachers, a labelled dataset with a reject, a selection and a promotion.
 fn place() -> Place {
@@ -426,14 +426,15 @@ fn schemathesis_finds_no_answer_that_the_document_does_not_describe() {
     std::fs::write(&tokens, made.stdout).unwrap();
     let server = Server::start(&place, &["--tokens", &tokens]);
     let schemathesis = crate::support::cache().join("venv-test/bin/schemathesis");
-    let output = Command::new(schemathesis)
+    let mut command = Command::new(schemathesis);
+    command
         .args(["run", &format!("{}/v1/openapi.json", server.url)])
         .args(["--header", &format!("Authorization: Bearer {secret}")])
         .args([
             "--phases",
             "examples,coverage,fuzzing",
             "--max-examples",
-            "8",
+            "16",
             "--seed",
             "1",
         ])
@@ -442,16 +443,13 @@ fn schemathesis_finds_no_answer_that_the_document_does_not_describe() {
         .args([
             "--no-color",
             "--request-timeout",
-            "30",
-            "--max-time",
             "60",
             "--suppress-health-check",
             "all",
         ])
         .current_dir(place.dir.path())
-        .env("COLUMNS", "160")
-        .output()
-        .unwrap();
+        .env("COLUMNS", "160");
+    let output = output(&mut command);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),

@@ -6,9 +6,10 @@ use crate::support::http::{Server, token};
 use crate::support::onnx::Model;
 use crate::support::{Place, colour, jpeg, python};
 
-/// What every script begins with: `connect(more)` to the URL of the first argument, `refused(call)`, which is the error's words, and `run(sql)`, a query's rows.
+/// What every script begins with: `connect(more)` to the URL of the first argument, `refused(call)`, which is the error's words, `run(sql)`, a query's rows, and `once_free()`, those of a query
+/// that waits for its place.
 const BEGIN: &str = r"
-import json, sys
+import json, sys, time
 import adbc_driver_flightsql.dbapi as flight
 from adbc_driver_flightsql import DatabaseOptions
 from adbc_driver_manager import Error
@@ -27,6 +28,15 @@ def run(sql):
     with connect() as connection, connection.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchall()
+
+def once_free():
+    end = time.time() + 60
+    while True:
+        try:
+            return run('SELECT 1')
+        except Error:
+            if time.time() > end: raise
+            time.sleep(0.1)
 ";
 
 /// Ten labelled images of two colours, and a view over them.
@@ -208,7 +218,7 @@ fn a_stream_that_a_client_takes_slowly_holds_up_streams_beyond_their_number_alon
     let answer = ask(
         &url,
         r"
-import time, urllib.request
+import urllib.request
 
 def over_http():
     request = urllib.request.Request(sys.argv[2] + '/v1/sql', json.dumps({'sql': 'SELECT 2 AS two'}).encode(), {'Content-Type': 'application/json'})
@@ -219,12 +229,7 @@ with connect() as connection, connection.cursor() as cursor:
     first = cursor.fetchone()[0]
     busy = refused(lambda: run('SELECT 1'))
     http = over_http()
-for _ in range(100):
-    try:
-        after = run('SELECT 1')
-        break
-    except Error:
-        time.sleep(0.1)
+after = once_free()
 print(json.dumps({'first': first, 'busy': busy, 'http': http, 'after': after}))
 ",
         &[&server.url],
@@ -245,13 +250,10 @@ fn a_stream_whose_time_is_over_gives_up_its_place_though_its_client_stays() {
     let answer = ask(
         &url,
         r"
-import time
-
 with connect() as connection, connection.cursor() as cursor:
     cursor.execute('SELECT value FROM generate_series(1, 20000000)')
     cursor.fetchone()
-    time.sleep(6)
-    after = run('SELECT 1')
+    after = once_free()
     late = refused(cursor.fetchall)
 print(json.dumps({'after': after, 'late': late}))
 ",

@@ -1,12 +1,13 @@
 //! `POST /v1/label`: the numbers of `understudy label`, images that are none, full queues, and teachers that change meanwhile.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::http::Server;
+use crate::support::http::{Answer, Server};
 use crate::support::onnx::Model;
 use crate::support::{Place, colour, jpeg, png, tar};
 
@@ -209,15 +210,22 @@ fn a_full_queue_answers_at_once_and_images_of_many_requests_share_batches() {
     );
     server.ready();
     let image = jpeg(colour(2).0, 1);
-    let started = Instant::now();
     server.label("/v1/label", "image/jpeg", &image).ok();
-    let alone = started.elapsed();
-    let answers: Vec<(u16, Instant)> = std::thread::scope(|scope| {
+    // It sleeps while they are sent: when it wakes up, all of them are there at once, however slow the machine is.
+    server.signal("-STOP");
+    let answers: Vec<u16> = std::thread::scope(|scope| {
         let asked: Vec<_> = (0..40)
             .map(|_| {
+                let head = server.head("POST", "/v1/label");
+                let length = image.len();
+                let head = format!(
+                    "{head}Content-Type: image/jpeg\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                );
+                let mut stream = server.connect();
+                stream.write_all(head.as_bytes()).unwrap();
+                stream.write_all(&image).unwrap();
                 scope.spawn(|| {
-                    let started = Instant::now();
-                    let answer = server.label("/v1/label", "image/jpeg", &image);
+                    let answer = Answer::read(stream).unwrap();
                     if answer.status == 200 {
                         assert_eq!(answer.json()["images"][0]["label"], "blue");
                     } else {
@@ -225,31 +233,19 @@ fn a_full_queue_answers_at_once_and_images_of_many_requests_share_batches() {
                         assert_eq!(detail, "as many images wait as may");
                         assert_eq!(answer.headers["retry-after"], "1");
                     }
-                    // Of those that were sent away, when they had their answer: until then one that is done makes room.
-                    let at = if answer.status == 200 {
-                        started
-                    } else {
-                        Instant::now()
-                    };
-                    (answer.status, at)
+                    answer.status
                 })
             })
             .collect();
+        server.signal("-CONT");
         asked.into_iter().map(|one| one.join().unwrap()).collect()
     });
-    let done = answers.iter().filter(|(status, _)| *status == 200).count();
-    // In flight at most: the queue, two batches handed on, and the one that is being made up; and those that were done while others had not been sent yet.
-    let sent = answers.iter().map(|(_, sent)| *sent);
-    let spread = sent.clone().max().unwrap() - sent.min().unwrap();
-    let later = (spread.as_secs_f64() / alone.as_secs_f64()).floor() as usize * 2;
-    assert!(
-        (4..=4 + 3 * 2 + later).contains(&done),
-        "{done} of 40, one takes {alone:?}, sent within {spread:?}"
-    );
-    let refused = answers.iter().filter(|(status, _)| *status == 429);
+    let done = answers.iter().filter(|status| **status == 200).count();
+    // The queue at least. Two batches that were handed on are in flight as well, and the one that is being made up; what is done meanwhile makes room for a few.
+    assert!((4..=20).contains(&done), "{done} of 40");
     assert_eq!(
         server.metric("understudy_label_refused_requests_total"),
-        refused.count() as u64
+        40 - done as u64
     );
     let (batches, images) = (
         server.metric("understudy_label_batch_images_count"),

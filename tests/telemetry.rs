@@ -1,6 +1,6 @@
 //! Traces: what a collector gets from a server.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -12,6 +12,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use understudy::hex::hex;
 
@@ -47,15 +50,15 @@ impl TraceService for Collector {
 
 /// A collector on any free port, as long as the test runs.
 fn collector() -> (SocketAddr, Got) {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let runtime = Runtime::new().unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
     let got = Got::default();
     let service = TraceServiceServer::new(Collector(Arc::clone(&got)));
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
         let server = tonic::transport::Server::builder().add_service(service);
-        runtime.block_on(server.serve(address)).unwrap();
+        let served = server.serve_with_incoming(TcpIncoming::from(listener));
+        runtime.block_on(served).unwrap();
     });
     (address, got)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Place, wait_until};
+use super::{Place, patiently, wait_until};
 
 /// How long a test waits for an answer.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -115,15 +115,16 @@ impl Server {
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut url = String::new();
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        out.read_line(&mut url).unwrap();
-        let url = url.trim().to_owned();
-        assert!(
-            !url.is_empty(),
-            "{}",
-            std::fs::read_to_string(&log).unwrap()
-        );
+        let (url, said) = patiently(child.id(), || {
+            let mut url = String::new();
+            out.read_line(&mut url).unwrap();
+            (
+                url.trim().to_owned(),
+                std::fs::read_to_string(&log).unwrap(),
+            )
+        });
+        assert!(!url.is_empty(), "{said}");
         Self {
             child,
             url,
@@ -135,9 +136,12 @@ impl Server {
 
     /// The next line that it printed: where it serves Flight SQL.
     pub(crate) fn flight(&mut self) -> String {
-        let mut url = String::new();
-        self.out.read_line(&mut url).unwrap();
-        assert!(url.starts_with("grpc"), "{url}");
+        let (url, said) = patiently(self.pid(), || {
+            let mut url = String::new();
+            self.out.read_line(&mut url).unwrap();
+            (url, self.log())
+        });
+        assert!(url.starts_with("grpc"), "{url}{said}");
         url.trim().to_owned()
     }
 
@@ -225,7 +229,8 @@ Connection: close
 
     /// Waits for its end, and gives its exit code.
     pub(crate) fn ended(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        let (status, _) = patiently(self.pid(), || (self.child.wait().unwrap(), self.log()));
+        status.code()
     }
 
     /// Waits until the teacher that was asked for is loaded.

@@ -9,7 +9,8 @@ pub(crate) mod s3;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
@@ -27,9 +28,21 @@ pub(crate) struct Place {
 impl Place {
     /// An initialised workspace with a teacher `tiny`.
     pub(crate) fn with_teacher() -> Self {
+        Self::with_model(&Model::default())
+    }
+
+    /// The same, by a teacher that takes the longer for an image, the larger its sides are.
+    pub(crate) fn with_slow_teacher(side: u64) -> Self {
+        Self::with_model(&Model {
+            side,
+            ..Model::default()
+        })
+    }
+
+    fn with_model(model: &Model) -> Self {
         let place = Self::new();
         place.ok(&["init"]);
-        place.add_teacher("tiny", &Model::default());
+        place.add_teacher("tiny", model);
         place
     }
 
@@ -74,7 +87,7 @@ impl Place {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        output(&mut self.command(args))
     }
 
     /// Runs, expects success, gives standard output.
@@ -184,9 +197,47 @@ pub(crate) fn interrupt(child: &Child) {
     assert!(sent.success());
 }
 
+/// How long a test waits for another process.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Waits for a process's end, or for what it says. One that hangs is killed, which ends the waiting as well, and the test fails with what came of it.
+pub(crate) fn patiently<T: std::fmt::Debug>(pid: u32, wait: impl FnOnce() -> T) -> T {
+    let (waiting, over) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let hangs = over.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
+        if hangs {
+            let pid = pid.to_string();
+            let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        }
+        hangs
+    });
+    let came = wait();
+    drop(waiting);
+    let hung = watch.join().unwrap();
+    assert!(!hung, "it hung, and was killed after 5 minutes: {came:?}");
+    came
+}
+
+/// Runs a command to its end.
+pub(crate) fn output(command: &mut Command) -> Output {
+    let command = command.stdin(Stdio::null());
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = piped.spawn().unwrap();
+    patiently(child.id(), || child.wait_with_output()).unwrap()
+}
+
+/// Processor time that a process has used, in ticks of 10 ms.
+pub(crate) fn processor_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name, in brackets, come the state and ten numbers, then the user's and the system's time.
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<_> = rest.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
 /// Waits for something that another process does.
 pub(crate) fn wait_until(mut met: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_mins(5);
+    let end = Instant::now() + PATIENCE;
     while !met() {
         assert!(Instant::now() < end, "it did not come to that in 5 minutes");
         std::thread::sleep(Duration::from_millis(5));
@@ -336,11 +387,7 @@ pub(crate) fn python(script: &str, args: &[&str]) -> String {
         "{} is missing: run `make setup`",
         python.display()
     );
-    let output = Command::new(python)
-        .args(["-c", script])
-        .args(args)
-        .output()
-        .unwrap();
+    let output = output(Command::new(python).args(["-c", script]).args(args));
     assert!(
         output.status.success(),
         "{}",

@@ -147,8 +147,8 @@ pub(crate) enum Fault {
     Changed,
     /// Answers 404, as for an object that has been removed.
     Gone,
-    /// Passes the answer on in eight pieces with pauses of 0.3 s.
-    Slow,
+    /// Passes the answer on in eight pieces with such pauses.
+    Slow(Duration),
     /// Passes the answer on with a weak etag, as servers send it that compress.
     Weak,
     /// The same, as if the object had changed after its size was asked for.
@@ -263,11 +263,11 @@ async fn relay(
     } else {
         answer.len()
     };
-    if hit && matches!(fault, Fault::Slow) {
+    if let (true, Fault::Slow(pause)) = (hit, fault) {
         for piece in answer.chunks(answer.len().div_ceil(8)) {
             client.write_all(piece).await?;
             client.flush().await?;
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(pause).await;
         }
         return client.shutdown().await;
     }
