@@ -168,6 +168,11 @@ fn a_promotion_and_a_rollback_are_made_and_remembered_with_who_asked() {
     server
         .post("/v1/rollbacks", &json!({"to": 99}))
         .problem(404);
+    // A list is not taken for an object's values.
+    for body in [json!([]), json!([1])] {
+        let (detail, _) = server.post("/v1/rollbacks", &body).problem(400);
+        assert_eq!(detail, "the JSON has to be an object");
+    }
     // A dry run changes nothing, and is no change.
     let dry = server.post(
         "/v1/promotions",
@@ -434,7 +439,7 @@ fn schemathesis_finds_no_answer_that_the_document_does_not_describe() {
             "--phases",
             "examples,coverage,fuzzing",
             "--max-examples",
-            "16",
+            "32",
             "--seed",
             "1",
         ])

@@ -62,7 +62,12 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
         }
         let limits = &service.config.limits;
         let bytes = body::read(request.into_body(), JSON_BYTES, limits.body_timeout()).await?;
+        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
         match serde_json::from_slice(&bytes) {
+            // A list would be taken for the values of an object's keys, and an empty one for none of them.
+            Ok(_) if first != Some(&b'{') => {
+                Err(Problem::bad_request("the JSON has to be an object"))
+            }
             Ok(value) => Ok(Self(value)),
             Err(e) => Err(Problem::bad_request(format!("the JSON does not fit: {e}"))),
         }
