@@ -683,6 +683,13 @@ fn wrong_reports_are_named() {
         ("first", &images, vec![], 1, "Is a directory"),
         ("first", &blocked, vec![], 1, "cannot write"),
         ("first", "ftp://host/report.html", vec![], 2, "ftp://host"),
+        (
+            "first",
+            &out,
+            vec!["--memory", "1KiB"],
+            8,
+            "give it more with --memory",
+        ),
     ] {
         let (code, text) = fails(selection, out, &more);
         assert_eq!(code, expected, "{text}");

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::View;
 use crate::report::ReportError;
-use crate::report::query::{Parameter, Query, rows};
+use crate::report::query::{Parameter, Query, failed, rows};
 
 /// Names a file of `pipelines/dashboard/`.
 macro_rules! query {
@@ -51,7 +51,7 @@ impl View<'_> {
         (file, text): Query,
         names: &[Named<'_>],
     ) -> Result<Vec<RecordBatch>, ReportError> {
-        let failed = |source| ReportError::Query { file, source };
+        let failed = failed(file);
         let frame = self.context.sql(&with(text, names)).await.map_err(failed)?;
         frame.collect().await.map_err(failed)
     }

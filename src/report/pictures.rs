@@ -240,7 +240,7 @@ async fn look_up(
             let manifest = context.table("manifest").await?;
             manifest.filter(of_dataset.and(of_keys))?.collect().await
         };
-        let rows: Vec<RecordBatch> = rows.await.map_err(CatalogError::from)?;
+        let rows: Vec<RecordBatch> = rows.await.map_err(|e| CatalogError::of_query(&e))?;
         for batch in &rows {
             found.extend(manifest::rows(batch)?);
         }

@@ -6,7 +6,7 @@ use datafusion::prelude::SessionContext;
 use serde::de::DeserializeOwned;
 
 use super::ReportError;
-use crate::catalog;
+use crate::catalog::{self, CatalogError};
 
 /// A .sql file: its name and its text.
 pub(crate) type Query = (&'static str, &'static str);
@@ -20,10 +20,19 @@ pub(crate) async fn rows<T: DeserializeOwned>(
     (file, text): (&'static str, &str),
     parameters: &[Parameter],
 ) -> Result<Vec<T>, ReportError> {
-    let failed = |source: DataFusionError| ReportError::Query { file, source };
+    let failed = failed(file);
     let frame = context.sql(text).await.map_err(failed)?;
     let frame = frame
         .with_param_values(parameters.to_vec())
         .map_err(failed)?;
     catalog::rows(frame).await.map_err(failed)
+}
+
+/// An error of the query in `file`.
+pub(crate) fn failed(file: &'static str) -> impl Fn(DataFusionError) -> ReportError + Copy {
+    move |source| match CatalogError::of_query(&source) {
+        CatalogError::Query { .. } => ReportError::Query { file, source },
+        // No fault of the query.
+        e => e.into(),
+    }
 }

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
-use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::ReportError;
-use super::query::{Parameter, Query, rows};
+use super::query::{Parameter, Query, failed, rows};
 use super::strips::Picked;
 
 const STEPS: Query = (
@@ -135,7 +134,7 @@ pub(crate) fn register<const N: usize>(
     name: &str,
     columns: [(&str, ArrayRef); N],
 ) -> Result<(), ReportError> {
-    let failed = |source: DataFusionError| ReportError::Query { file, source };
+    let failed = failed(file);
     let batch = RecordBatch::try_from_iter(columns).map_err(|e| failed(e.into()))?;
     context.register_batch(name, batch).map_err(failed)?;
     Ok(())

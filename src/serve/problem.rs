@@ -10,6 +10,7 @@ use crate::catalog::CatalogError;
 use crate::error::Error;
 use crate::label::LabelError;
 use crate::promotion::PromotionError;
+use crate::report::ReportError;
 
 /// Seconds after which to try again what was too much at the moment.
 const RETRY_AFTER_S: u64 = 1;
@@ -174,10 +175,12 @@ impl<E: Into<Error>> From<E> for Problem {
 /// What a client can do about it: hints that speak of flags are for the command line.
 fn hint(error: &Error) -> Option<String> {
     match error {
-        Error::Catalog(CatalogError::Memory { .. }) => Some(
+        Error::Catalog(CatalogError::Memory { .. })
+        | Error::Report(ReportError::Catalog(CatalogError::Memory { .. })) => Some(
             "let it sort, join or group fewer rows or columns; the server's `sql.memory` is the limit".into(),
         ),
-        Error::Catalog(CatalogError::Time { .. }) => Some(
+        Error::Catalog(CatalogError::Time { .. })
+        | Error::Report(ReportError::Catalog(CatalogError::Time { .. })) => Some(
             "let it read less: a filter on dataset and teacher leaves the other files alone; the server's `sql.time_s` is the limit".into(),
         ),
         Error::Catalog(CatalogError::Refused { .. }) => Some("write a SELECT".into()),
@@ -238,6 +241,12 @@ mod tests {
             })
         );
         let response = Problem::busy("full").into_response();
+        let detail = "all of it is in use".to_owned();
+        let of_a_page = ReportError::Catalog(CatalogError::Memory { detail });
+        let problem = Problem::from(of_a_page);
+        assert_eq!(problem.status, 422);
+        let hint = problem.hint().unwrap();
+        assert!(hint.contains("sql.memory"), "{hint}");
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
         let response = Problem::unauthenticated("no").into_response();
