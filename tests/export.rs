@@ -1,7 +1,11 @@
 //! Exports: read by real Python with the example's own code, held against the selection and the source, resumed, refused.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::onnx::Model;
 use crate::support::{
@@ -635,6 +639,93 @@ fn an_interrupted_export_whose_shards_would_be_cut_anew_loses_no_row_in_silence(
         text.contains("hint: delete what the export has written"),
         "{text}"
     );
+}
+
+/// The address of a web server that gives the files of the place's images while it `answers`, and closes connections otherwise.
+fn web(place: &Place, answers: &Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (images, answers) = (place.path("images"), Arc::clone(answers));
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = BufReader::new(client.unwrap());
+            let mut request = String::new();
+            while !request.ends_with("\r\n\r\n") {
+                if client.read_line(&mut request).unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            let mut words = request.split_whitespace();
+            let (Some(method), Some(path)) = (words.next(), words.next()) else {
+                continue;
+            };
+            if !answers.load(Ordering::Relaxed) {
+                continue;
+            }
+            let file = std::fs::read(images.join(&path[1..]));
+            let (status, body) = match file {
+                Ok(bytes) => ("200 OK", bytes),
+                Err(_) => ("404 Not Found", Vec::new()),
+            };
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+            );
+            let body = if method == "GET" { &body[..] } else { &[] };
+            // Whoever asked may have gone.
+            let _ = client
+                .get_mut()
+                .write_all(&[head.as_bytes(), body].concat());
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn a_host_that_does_not_answer_ends_the_export_which_goes_on_once_it_does() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let answers = Arc::new(AtomicBool::new(false));
+    let always = Arc::new(AtomicBool::new(true));
+    let (down, up) = (web(&place, &answers), web(&place, &always));
+    let mut rows: Vec<(String, Option<Vec<u8>>)> = (0..8)
+        .map(|n| {
+            let mut bytes = jpeg(colour(n).0, n);
+            bytes.resize(300_000, 0);
+            place.put(&format!("{n}.jpg"), &bytes);
+            let host = if n < 5 { &up } else { &down };
+            (format!("{host}/{n}.jpg"), Some(bytes))
+        })
+        .collect();
+    rows.push((format!("{up}/gone.jpg"), None));
+    foreign(&place, &rows);
+    select_foreign(&place, "s");
+    let more = ["--shard-mib", "1", "--storage-option", "allow_http=true"];
+    for order in ["shuffled", "source"] {
+        let more = [&more[..], &["--order", order]].concat();
+        let name = format!("out-{order}");
+        let out = place.path(&name).display().to_string();
+        answers.store(false, Ordering::Relaxed);
+        let (code, text) = place.fails(&[&args("s", "parquet", &out)[..], &more].concat());
+        assert_eq!(code, 1, "{text}");
+        assert!(
+            text.contains(&format!("cannot read `{down}/"))
+                && text.contains("run the same command again"),
+            "{text}"
+        );
+        assert!(!place.path(&name).join("export.json").exists());
+        answers.store(true, Ordering::Relaxed);
+        let json = export(&place, "parquet", &name, &more);
+        assert_eq!(json["totals"]["rows"], 8);
+        assert_eq!(json["left_out"], serde_json::json!({"not-found": 1}));
+        let whole = format!("whole-{order}");
+        export(&place, "parquet", &whole, &more);
+        let written = |name: &str| files(&place.path(name));
+        assert_eq!(
+            differing(&written(&name), &written(&whole)),
+            Vec::<String>::new()
+        );
+    }
 }
 
 #[test]

@@ -65,18 +65,11 @@ pub(super) struct Read {
 /// Reads images of one or several stores.
 #[derive(Debug)]
 pub(super) struct Images {
-    sources: Vec<One>,
+    sources: Vec<Fetcher>,
     reads: usize,
     progress: Arc<Progress>,
     /// Looks at images, and encodes shards.
     pub(super) worker: Worker,
-}
-
-#[derive(Debug)]
-struct One {
-    fetcher: Fetcher,
-    /// Whether each of its images may be of another host, any of which may be gone for good.
-    list: bool,
 }
 
 /// The rows that want an image, and its bytes, or why there are none.
@@ -95,12 +88,8 @@ impl Images {
             READS
         };
         let sources = sources.into_iter().map(|source| {
-            let list = source.is_list();
             let source = source.with_limits(config.decode.max_bytes, read_timeout);
-            One {
-                fetcher: Fetcher::new(source, config.label.attempts, 1, Arc::clone(&timings)),
-                list,
-            }
+            Fetcher::new(source, config.label.attempts, 1, Arc::clone(&timings))
         });
         Self {
             sources: sources.collect(),
@@ -110,13 +99,17 @@ impl Images {
         }
     }
 
-    /// The rows with the sizes that their manifest does not tell, so that shards can be cut by them.
+    /// The rows with the sizes that their manifest does not tell, so that shards can be cut by them: by the same ones whenever the export goes on.
+    ///
+    /// # Errors
+    /// [`ExportError::Unreachable`] where a store did not answer.
     pub(super) fn sized(&self, rows: Rows) -> impl Stream<Item = Result<Row, ExportError>> + Send {
         let sized = |row: Result<Row, ExportError>| async {
             let mut row = row?;
             if row.image.size.is_none() && row.image.problem.is_none() {
-                let source = self.of_source(row.source).fetcher.source();
-                row.image.size = source.size(&row.image).await;
+                let source = self.of_source(row.source).source();
+                let size = source.size(&row.image).await;
+                row.image.size = size.map_err(|e| unreachable(&row.image, e.detail))?;
             }
             Ok(row)
         };
@@ -162,7 +155,7 @@ impl Images {
             let source = rows[run[0][0]].source;
             let refs: Vec<ImageRef> = run.iter().map(|of| rows[of[0]].image.clone()).collect();
             let mut of = run.iter().map(|of| of.to_vec());
-            for images in self.of_source(source).fetcher.groups(&refs, 1).images {
+            for images in self.of_source(source).groups(&refs, 1).images {
                 groups.push(Group {
                     source,
                     rows: of.by_ref().take(images.len()).collect(),
@@ -175,19 +168,16 @@ impl Images {
 
     /// Reads a group. What became of an image comes with the rows that want it.
     async fn group(&self, group: Group, rows: &[Row]) -> Result<Vec<Fetched>, ExportError> {
-        let source = self.of_source(group.source);
-        let fetched = source.fetcher.fetch(group.images, IN_FLIGHT_BYTES).await?;
+        let fetcher = self.of_source(group.source);
+        let fetched = fetcher.fetch(group.images, IN_FLIGHT_BYTES).await?;
         let mut images = Vec::with_capacity(fetched.len());
         for (of, image) in group.rows.into_iter().zip(fetched) {
             let first = &rows[of[0]].image;
             let bytes = match image.bytes {
                 // A slice of a read would hold on to all of it, its neighbours and what lies between them.
                 Ok(bytes) if first.kind == Kind::Tar => Ok(Bytes::copy_from_slice(&bytes)),
-                Err(reject) if reject.reason == "unreachable" && !source.list => {
-                    return Err(ExportError::Unreachable {
-                        key: first.key.clone(),
-                        detail: reject.detail,
-                    });
+                Err(reject) if reject.is_unreachable() => {
+                    return Err(unreachable(first, reject.detail));
                 }
                 bytes => bytes,
             };
@@ -198,7 +188,7 @@ impl Images {
         Ok(images)
     }
 
-    fn of_source(&self, number: u32) -> &One {
+    fn of_source(&self, number: u32) -> &Fetcher {
         &self.sources[number as usize]
     }
 }
@@ -269,6 +259,14 @@ fn reject(reason: &str, detail: String) -> Reject {
     Reject {
         stage: "fetch",
         reason: reason.to_owned(),
+        detail,
+    }
+}
+
+/// What ends the export: an image that its store may give later is not left out.
+fn unreachable(image: &ImageRef, detail: String) -> ExportError {
+    ExportError::Unreachable {
+        key: image.key.clone(),
         detail,
     }
 }

@@ -246,7 +246,7 @@ impl ExportError {
             Self::SoftLabel { .. } => Some(
                 "`probs` has to be a list of numbers from 0 on, one a class; `understudy select --targets hard` leaves it out".into(),
             ),
-            Self::Unreachable { .. } => Some("what is written stays; run the same command again to go on".into()),
+            Self::Unreachable { .. } => Some("what is written stays; run the same command again to go on; a host that is gone for good needs a selection without its images".into()),
             Self::Nothing { .. } => Some(
                 "see whether the source is still what was labelled; then give another --out".into(),
             ),

@@ -246,10 +246,13 @@ impl Source {
     }
 
     /// The size of a loose image whose listing does not say it; none where the store does not say it either.
-    pub async fn size(&self, image: &ImageRef) -> Option<u64> {
+    ///
+    /// # Errors
+    /// [`ReadErrorKind::Retryable`], where the store does not answer.
+    pub async fn size(&self, image: &ImageRef) -> Result<Option<u64>, ReadError> {
         match image.kind {
             Kind::Object => self.reader().size(&image.object).await,
-            Kind::Tar | Kind::Parquet | Kind::Idx => None,
+            Kind::Tar | Kind::Parquet | Kind::Idx => Ok(None),
         }
     }
 

@@ -17,7 +17,7 @@ impl Source {
         let others = self.others(object, OTHERS, answers).await;
         match others {
             Some(answered) => answered,
-            None => self.reader().size(object).await.is_some(),
+            None => self.reader().announced(object, true).await.is_ok(),
         }
     }
 

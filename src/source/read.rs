@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
 use object_store::path::Path;
-use object_store::{ClientOptions, GetOptions, GetResult, ObjectStore, ObjectStoreExt};
+use object_store::{ClientOptions, GetOptions, GetResult, ObjectStore};
 
 use super::{ReadError, ReadErrorKind, SourceError};
 use crate::store::{self, StorageOptions, StoreError};
@@ -98,15 +98,40 @@ impl Reader {
         self.collect(got, announced).await
     }
 
-    /// The object's size, asked for once.
-    pub(super) async fn size(&self, object: &str) -> Option<u64> {
-        if self.local {
-            let meta = tokio::fs::metadata(format!("/{object}")).await.ok()?;
-            return meta.is_file().then_some(meta.len());
+    /// The object's size; none where the store answers without telling it.
+    ///
+    /// # Errors
+    /// [`ReadErrorKind::Retryable`] alone: a store that does not answer, after some attempts, may tell it later.
+    pub(super) async fn size(&self, object: &str) -> Result<Option<u64>, ReadError> {
+        let is_silent = |e: &ReadError| e.kind == ReadErrorKind::Retryable;
+        let mut size = with_retries(|| self.announced(object, true)).await;
+        if size.as_ref().is_err_and(is_silent) {
+            // Some servers answer nothing but reads.
+            size = self.announced(object, false).await;
         }
-        let (store, path) = self.place(object).ok()?;
-        let head = self.in_time(store.head(&path)).await.ok()?;
-        head.ok().map(|meta| meta.size)
+        match size {
+            Err(e) if is_silent(&e) => Err(e),
+            size => Ok(size.ok()),
+        }
+    }
+
+    /// The size that the store says the object has, asked for once: by its head alone, or by an answer whose bytes are left.
+    pub(super) async fn announced(&self, object: &str, head: bool) -> Result<u64, ReadError> {
+        if self.local {
+            let meta = tokio::fs::metadata(format!("/{object}")).await.ok();
+            let size = meta.filter(std::fs::Metadata::is_file).map(|m| m.len());
+            return size.ok_or_else(|| ReadError {
+                kind: ReadErrorKind::NotFound,
+                detail: "there is no such file".into(),
+            });
+        }
+        let options = GetOptions {
+            head,
+            ..GetOptions::default()
+        };
+        let (store, path) = self.place(object)?;
+        let got = self.in_time(store.get_opts(&path, options)).await?;
+        got.map(|got| got.meta.size).map_err(|e| self.sort(&e))
     }
 
     /// The object's first byte.
