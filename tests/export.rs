@@ -804,6 +804,13 @@ fn wrong_exports_are_named() {
     let inside = format!("{images}/exports/one");
     std::fs::write(place.path("file"), "a file, no folder").unwrap();
     let below_a_file = place.path("file/out").display().to_string();
+    // Of a selection that was cut off.
+    std::fs::create_dir(place.path("w/selections/k3")).unwrap();
+    std::fs::write(
+        place.path("w/selections/k3/part-00000-00000000.parquet"),
+        "",
+    )
+    .unwrap();
     for (selection, format, to, code, text) in [
         (
             "t",
@@ -811,6 +818,13 @@ fn wrong_exports_are_named() {
             &out,
             3,
             "the workspace has no selection `t`\n\nhint: it has s\n",
+        ),
+        (
+            "k3",
+            "parquet",
+            &out,
+            3,
+            "the workspace has no selection `k3`\n\nhint: it has s\n",
         ),
         (
             "../s",

@@ -8,7 +8,6 @@ use super::ExportError;
 use super::merge::Places;
 use crate::catalog::images;
 use crate::dataset::{self, Dataset};
-use crate::error::nearest;
 use crate::hex::hex;
 use crate::label::whose;
 use crate::manifest;
@@ -108,18 +107,8 @@ impl Selected {
 
 /// The error for a selection that is not there.
 async fn unknown(workspace: &Workspace, name: &str) -> Result<WorkspaceError, WorkspaceError> {
-    let mut names = workspace.folders("selections").await?;
-    let hint = if let Some(near) = nearest(name, names.iter().map(String::as_str)) {
-        format!("did you mean `{near}`?")
-    } else if names.is_empty() {
-        "make one with `understudy select`".into()
-    } else {
-        names.truncate(8);
-        format!("it has {}", names.join(", "))
-    };
-    Ok(WorkspaceError::Unknown {
-        what: "selection",
-        name: name.to_owned(),
-        hint,
-    })
+    let there = SelectionFile::list(workspace).await?;
+    let names: Vec<&str> = there.iter().map(|file| file.id.as_str()).collect();
+    let none = "make one with `understudy select`";
+    Ok(WorkspaceError::unknown("selection", name, &names, none))
 }
