@@ -528,6 +528,16 @@ fn wrong_selections_are_named() {
         ),
         (vec!["--dataset", "d"], 2, "--teacher"),
         (
+            vec!["--labels", "/nowhere/*.parquet", "--teacher", "tiny"],
+            2,
+            "cannot be used with",
+        ),
+        (
+            vec!["--labels", "/nowhere/*.parquet", "--filter-teacher", "tiny"],
+            2,
+            "cannot be used with",
+        ),
+        (
             vec!["--dataset", "d", "--teacher", "tiny", "--fraction", "2"],
             2,
             "`select.fraction` is 2",
@@ -552,6 +562,28 @@ fn wrong_selections_are_named() {
         let (found, said) = place.fails(&all);
         assert_eq!(found, code, "{said}");
         assert!(said.contains(text), "{said}");
+    }
+    let interval = ["--interval", "0.2:0.4", "--per-interval", "5"];
+    for ranked in [
+        ["--threshold", "0.9"],
+        ["--per-class", "7"],
+        ["--balance", "none"],
+    ] {
+        let of = [
+            "select",
+            "--name",
+            "s",
+            "--dataset",
+            "d",
+            "--teacher",
+            "tiny",
+        ];
+        let (code, said) = place.fails(&[&of[..], &interval, &ranked].concat());
+        assert_eq!(code, 2, "{said}");
+        assert!(
+            said.contains("cannot be used with") && said.contains(ranked[0]),
+            "{said}"
+        );
     }
     assert!(!place.path("w/selections").exists());
 }

@@ -33,7 +33,7 @@ pub struct SelectArgs {
     #[arg(long, value_name = "TEACHER", requires = "dataset")]
     pub filter_teacher: Option<Whose>,
     /// Labels that another system wrote: Parquet files, as a path or URL with `*`, in place of --dataset and --teacher
-    #[arg(long, value_name = "URL", conflicts_with = "dataset")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["dataset", "teacher", "filter_teacher"])]
     pub labels: Option<String>,
     /// A settings file with a `[select]` section; flags win over it
     #[arg(long, value_name = "FILE")]
@@ -72,7 +72,7 @@ pub struct SelectArgs {
     #[arg(long, value_parser = fraction)]
     pub fraction: Option<f64>,
     /// Confidences from A on and below B alone, sampled uniformly, in place of threshold, K and balancing
-    #[arg(long, value_name = "A:B", value_parser = interval, requires = "per_interval")]
+    #[arg(long, value_name = "A:B", value_parser = interval, requires = "per_interval", conflicts_with_all = ["threshold", "per_class", "balance"])]
     pub interval: Option<[f32; 2]>,
     /// How many rows of the interval
     #[arg(long, value_name = "N", requires = "interval")]

@@ -22,24 +22,26 @@ pub(super) fn command(file: &SelectionFile) -> String {
     flag("--filter-teacher", input.filter_teacher.clone());
     flag("--labels", input.labels.clone());
     let changed = |is: bool, value: String| is.then_some(value);
+    // An interval stands in place of threshold, K and balancing, which a settings file may have beside it.
+    let best = config.interval.is_none();
     let differs = |a: f64, b: f64| (a - b).abs() > f64::EPSILON;
     flag(
         "--threshold",
         changed(
-            differs(config.threshold.into(), default.threshold.into()),
+            best && differs(config.threshold.into(), default.threshold.into()),
             config.threshold.to_string(),
         ),
     );
     flag(
         "--per-class",
         changed(
-            config.per_class != default.per_class,
+            best && config.per_class != default.per_class,
             config.per_class.to_string(),
         ),
     );
     flag(
         "--balance",
-        changed(config.balance == Balance::None, "none".into()),
+        changed(best && config.balance == Balance::None, "none".into()),
     );
     flag(
         "--targets",
