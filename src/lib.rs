@@ -34,6 +34,7 @@ pub mod hex;
 pub mod random;
 pub mod runs;
 pub mod runtime;
+pub mod say;
 pub mod store;
 pub mod workspace;
 

@@ -13,6 +13,7 @@ use understudy::cli::Cli;
 use understudy::error::INTERRUPTED;
 use understudy::logging;
 use understudy::run::run;
+use understudy::say::escaped;
 use understudy::telemetry::Telemetry;
 
 fn main() -> ExitCode {
@@ -56,7 +57,7 @@ fn end(result: Result<(), Error>) -> ExitCode {
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody reads standard error any more: the exit code is left.
-            let _ = write!(std::io::stderr(), "{}", error.text());
+            let _ = write!(std::io::stderr(), "{}", escaped(&error.text()));
             ExitCode::from(error.exit_code())
         }
     }

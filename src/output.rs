@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::LineDelimited;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -22,18 +21,19 @@ use serde::Serialize;
 use crate::catalog::CatalogError;
 use crate::cli::Format;
 use crate::error::Error;
+use crate::say::escaped;
 
-/// Numbers that a table shows of a list as they are.
+/// A list of as many elements is shown whole in a table.
 const LONGEST_LIST: usize = 8;
-/// The first numbers of a longer list, which a table shows with its length.
-const NUMBERS_OF_A_LONG_LIST: usize = 3;
+/// The first elements of a longer list, which a table shows with its length.
+const SHOWN_OF_A_LONG_LIST: usize = 3;
 
-/// Prints a line.
+/// Prints a line for people: what would steer their terminal is written out.
 ///
 /// # Errors
 /// [`Error::Output`].
 pub fn line(text: &str) -> Result<(), Error> {
-    Ok(writeln!(std::io::stdout(), "{text}")?)
+    Ok(writeln!(std::io::stdout(), "{}", escaped(text))?)
 }
 
 /// Prints a text as it is.
@@ -49,7 +49,8 @@ pub fn text(text: &str) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Output`].
 pub fn json<T: Serialize>(value: &T) -> Result<(), Error> {
-    line(&serde_json::to_string_pretty(value).map_err(std::io::Error::from)?)
+    let json = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
+    Ok(writeln!(std::io::stdout(), "{json}")?)
 }
 
 /// How much of a result was printed.
@@ -156,11 +157,11 @@ pub async fn plan(rows: SendableRecordBatchStream) -> Result<(), Error> {
 fn table(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String, ArrowError> {
     let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
     if names != ["plan_type", "plan"] {
-        let mut short = batches.iter().map(short).collect::<Result<Vec<_>, _>>()?;
-        if short.is_empty() {
-            short.push(RecordBatch::new_empty(Arc::clone(schema)));
+        let mut shown = batches.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+        if shown.is_empty() {
+            shown.push(RecordBatch::new_empty(Arc::clone(schema)));
         }
-        return Ok(pretty_format_batches(&short)?.to_string());
+        return Ok(pretty_format_batches(&shown)?.to_string());
     }
     let options = FormatOptions::default();
     let mut text = String::new();
@@ -175,48 +176,87 @@ fn table(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String, ArrowErr
     Ok(text.trim_end().to_owned())
 }
 
-/// A batch in which long lists of numbers, such as soft labels, are cut: a table would be as wide as the longest.
-fn short(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let options = FormatOptions::default();
-    let cut = |item: &FieldRef, column: &ArrayRef| {
-        let lists = cast(column, &DataType::List(Arc::clone(item)))?;
-        let lists = lists.as_list::<i32>();
-        let mut texts = StringBuilder::new();
-        for list in lists.iter() {
-            let Some(list) = list else {
-                texts.append_null();
-                continue;
-            };
-            let shown = if list.len() <= LONGEST_LIST {
-                list.len()
-            } else {
-                NUMBERS_OF_A_LONG_LIST
-            };
-            let formatter = ArrayFormatter::try_new(&list, &options)?;
-            let mut words: Vec<_> = (0..shown).map(|i| formatter.value(i).to_string()).collect();
-            if shown < list.len() {
-                words.push(format!("… {} in all", list.len()));
-            }
-            texts.append_value(format!("[{}]", words.join(", ")));
-        }
-        Ok::<ArrayRef, ArrowError>(Arc::new(texts.finish()))
-    };
+/// A batch of the texts that a table shows.
+fn shown(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        match field.data_type() {
-            DataType::List(item) | DataType::FixedSizeList(item, _)
-                if item.data_type().is_numeric() =>
-            {
-                fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
-                columns.push(cut(item, column)?);
+        let name = escaped(field.name());
+        fields.push(Field::new(name, DataType::Utf8, true));
+        let texts = StringArray::from_iter_values(texts(column)?);
+        columns.push(Arc::new(texts) as ArrayRef);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+}
+
+/// The values of a column as a table shows them, a null as nothing. Of a long list, at whatever depth, the first elements are shown: a table would be as wide as
+/// the longest.
+fn texts(column: &ArrayRef) -> Result<Vec<String>, ArrowError> {
+    match column.data_type() {
+        DataType::List(_) => lists(column.as_list::<i32>().iter()),
+        DataType::LargeList(_) => lists(column.as_list::<i64>().iter()),
+        DataType::ListView(_) => lists(column.as_list_view::<i32>().iter()),
+        DataType::LargeListView(_) => lists(column.as_list_view::<i64>().iter()),
+        DataType::FixedSizeList(..) => lists(column.as_fixed_size_list().iter()),
+        DataType::Map(..) => {
+            let maps = column.as_map().iter().map(|entries| match entries {
+                None => Ok(String::new()),
+                Some(entries) => {
+                    let (keys, values) = (first(entries.column(0))?, first(entries.column(1))?);
+                    let pairs = keys.into_iter().zip(values);
+                    let pairs = pairs.map(|(key, value)| format!("{key}: {value}"));
+                    Ok(format!("{{{}}}", joined(pairs.collect(), entries.len())))
+                }
+            });
+            maps.collect()
+        }
+        DataType::Struct(fields) => {
+            let column = column.as_struct();
+            let mut structs = vec![Vec::new(); column.len()];
+            for (field, values) in fields.iter().zip(column.columns()) {
+                for (words, value) in structs.iter_mut().zip(texts(values)?) {
+                    words.push(format!("{}: {value}", escaped(field.name())));
+                }
             }
-            _ => {
-                fields.push(Arc::clone(field));
-                columns.push(Arc::clone(column));
-            }
+            let shown = structs.into_iter().enumerate().map(|(row, words)| {
+                let is_valid = column.is_valid(row);
+                is_valid.then(|| format!("{{{}}}", words.join(", ")))
+            });
+            Ok(shown.map(Option::unwrap_or_default).collect())
+        }
+        _ => {
+            let options = FormatOptions::default();
+            let formatter = ArrayFormatter::try_new(column, &options)?;
+            let text = |row| escaped(&formatter.value(row).to_string()).into_owned();
+            Ok((0..column.len()).map(text).collect())
         }
     }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+fn lists(rows: impl Iterator<Item = Option<ArrayRef>>) -> Result<Vec<String>, ArrowError> {
+    rows.map(|list| match list {
+        None => Ok(String::new()),
+        Some(list) => Ok(format!("[{}]", joined(first(&list)?, list.len()))),
+    })
+    .collect()
+}
+
+/// The elements of a list that are shown.
+fn first(list: &ArrayRef) -> Result<Vec<String>, ArrowError> {
+    let shown = if list.len() <= LONGEST_LIST {
+        list.len()
+    } else {
+        SHOWN_OF_A_LONG_LIST
+    };
+    texts(&list.slice(0, shown))
+}
+
+/// These elements of a list that has so many.
+fn joined(mut words: Vec<String>, all: usize) -> String {
+    if words.len() < all {
+        words.push(format!("… {all} in all"));
+    }
+    words.join(", ")
 }
 
 /// The stream's error behind Arrow's, so that a reader that has gone (`| head`) is told from a full disk.
@@ -284,8 +324,65 @@ pub(crate) fn flat(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{FixedSizeListArray, ListArray};
+    use arrow::array::{
+        FixedSizeListArray, Int64Builder, ListArray, ListBuilder, MapBuilder, StringBuilder,
+        StructArray,
+    };
+    use arrow::buffer::OffsetBuffer;
     use arrow::datatypes::Float32Type;
+
+    /// The cells of a table of one column.
+    fn cells(column: ArrayRef) -> Vec<String> {
+        let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        let text = table(&batch.schema(), &[batch]).unwrap();
+        let rows = text.lines().skip(3).filter(|line| line.starts_with('|'));
+        rows.map(|line| line.trim_matches(['|', ' ']).to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_table_cuts_long_lists_of_any_kind_at_any_depth() {
+        let row = |n: usize| Some((0..n).map(|i| Some(i as f32)));
+        let inner = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(
+            (0..12).map(|_| row(20)),
+            20,
+        );
+        let item = Arc::new(Field::new_list_field(inner.data_type().clone(), true));
+        let offsets = OffsetBuffer::from_lengths([10, 2]);
+        let outer = ListArray::new(item, offsets, Arc::new(inner), None);
+        let long = "[0.0, 1.0, 2.0, … 20 in all]";
+        assert_eq!(
+            cells(Arc::new(outer)),
+            [
+                format!("[{long}, {long}, {long}, … 10 in all]"),
+                format!("[{long}, {long}]")
+            ]
+        );
+
+        let mut names = ListBuilder::new(StringBuilder::new());
+        names.append_value((0..9).map(|n| Some(format!("k{n}"))));
+        names.append_value([Some("a\u{1b}[31m".to_owned()), None]);
+        let names = names.finish();
+        let shown = ["[k0, k1, k2, … 9 in all]", "[a\\u{1b}[31m, ]"];
+        assert_eq!(cells(Arc::new(names.clone())), shown);
+
+        let field = Field::new("names", names.data_type().clone(), true);
+        let nulls = Some(vec![true, false].into());
+        let structs = StructArray::new(vec![field].into(), vec![Arc::new(names)], nulls);
+        let shown = ["{names: [k0, k1, k2, … 9 in all]}", ""];
+        assert_eq!(cells(Arc::new(structs)), shown);
+
+        let mut map = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+        for n in [2, 9] {
+            for i in 0..n {
+                map.keys().append_value(format!("k{i}"));
+                map.values().append_value(i);
+            }
+            map.append(true).unwrap();
+        }
+        let shown = ["{k0: 0, k1: 1}", "{k0: 0, k1: 1, k2: 2, … 9 in all}"];
+        assert_eq!(cells(Arc::new(map.finish())), shown);
+    }
 
     #[test]
     fn a_table_cuts_long_lists_of_numbers_and_shows_short_ones_whole() {

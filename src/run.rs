@@ -11,7 +11,6 @@ mod serve;
 mod student;
 mod teachers;
 
-use std::io::Write as _;
 use std::path::Path;
 
 pub use self::select::select_job;
@@ -28,6 +27,7 @@ use crate::output;
 use crate::pipeline::Pipeline;
 use crate::promotion::GateFile;
 use crate::runtime::Runtime;
+use crate::say::say;
 use crate::serve::ServeConfig;
 use crate::shell::Shell;
 use crate::store::StorageOptions;
@@ -187,9 +187,4 @@ fn options(args: &StorageArgs) -> StorageOptions {
         pairs: args.options.iter().cloned().collect(),
         retries: None,
     }
-}
-
-fn say(text: impl AsRef<str>) {
-    // Nobody reads standard error any more: the work goes on.
-    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
 }

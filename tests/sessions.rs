@@ -12,6 +12,26 @@ const ENDLESS: &str =
     "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
 
 #[test]
+fn what_would_steer_a_terminal_is_written_out_in_tables_and_errors_alone() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let query = "SELECT chr(27) || '[31m' || chr(7) AS a, [chr(155)] AS b";
+    let table = place.ok(&["sql", query]);
+    assert!(
+        table.contains("| \\u{1b}[31m\\u{7} | [\\u{9b}] |"),
+        "{table}"
+    );
+    let csv = place.ok(&["sql", "--format", "csv", query]);
+    assert_eq!(csv, "a,b\n\u{1b}[31m\u{7},[\u{9b}]\n");
+    let (code, text) = place.fails(&["sql", "SELECT * FROM \"\u{1b}[31m\""]);
+    assert_eq!(code, 2, "{text}");
+    assert!(
+        text.contains("\\u{1b}[31m") && !text.contains('\u{1b}'),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_query_beyond_its_memory_is_told_so() {
     let place = Place::new();
     place.ok(&["init"]);

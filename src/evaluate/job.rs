@@ -18,6 +18,7 @@ use crate::label::infer::{Outcome, Workers};
 use crate::label::progress::{Progress, Timings};
 use crate::labelled::Labelled;
 use crate::runtime::{Device, Runtime};
+use crate::say::say;
 use crate::store::StorageOptions;
 use crate::teacher::differing_classes;
 use crate::workspace::Workspace;
@@ -193,9 +194,7 @@ impl EvaluateJob {
 
     fn note(&self, text: &str) {
         if self.visible {
-            use std::io::Write as _;
-            // Nobody reads standard error any more: the work goes on.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            say(text);
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::manifest::{self, ManifestError, Refresh};
 use crate::relabel;
 use crate::runs::RunRecord;
 use crate::runtime::{Device, Runtime};
+use crate::say::say;
 use crate::select::report::SelectionFile;
 use crate::source::Source;
 use crate::store::StorageOptions;
@@ -476,9 +477,7 @@ impl LabelJob {
 
     fn note(&self, text: &str) {
         if self.visible {
-            use std::io::Write as _;
-            // Nobody reads standard error any more: the work goes on.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            say(text);
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::error::{Error, INTERRUPTED};
 use crate::label::job::LabelJob;
 use crate::label::noise::TeacherNoise;
+use crate::say::say;
 use crate::select::input::Labels;
 use crate::select::job::SelectJob;
 use crate::student::config::StudentConfig;
@@ -170,8 +171,7 @@ impl RunJob {
 
     fn note(&self, text: &str) {
         if self.visible {
-            // Nobody reads standard error any more: the work goes on.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            say(text);
         }
     }
 

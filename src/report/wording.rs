@@ -1,5 +1,7 @@
 //! Numbers and names as a person reads them.
 
+use crate::say::steers;
+
 /// `1,234,567`.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -83,10 +85,6 @@ pub(crate) fn confidence(p: f32) -> String {
 
 /// Text of strangers, on one line: what would steer a terminal, a line or the direction of reading becomes visible.
 pub(crate) fn plain(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
-    };
     text.chars()
         .map(|c| if steers(c) { '\u{FFFD}' } else { c })
         .collect()

@@ -13,7 +13,7 @@ mod complete;
 mod statements;
 mod terminal;
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use datafusion::prelude::SessionContext;
@@ -25,6 +25,7 @@ use crate::catalog::{self, CatalogError, Limits, reference};
 use crate::cli::Format;
 use crate::error::Error;
 use crate::output::{self, Printed};
+use crate::say::say;
 use crate::workspace::Workspace;
 
 /// How long a query that is stopped is waited for: operators look up at each batch, which takes milliseconds.
@@ -160,7 +161,7 @@ impl Shell {
                     Ok(goes_on) => leaving |= !goes_on,
                     Err(e @ (Error::Output(_) | Error::Interrupted)) => return Err(e),
                     Err(e) => {
-                        say(&e.text());
+                        say(e.text());
                         let (n, code) = failed.unwrap_or((0, e.exit_code()));
                         failed = Some((n + 1, code));
                     }
@@ -225,14 +226,14 @@ impl Shell {
     /// What is said of a result besides its rows.
     fn comment(&self, printed: Printed, took: Duration) {
         if printed.cut {
-            say(&format!(
+            say(format!(
                 "there are more than these {}: --max-rows N (`\\rows N`) shows more, --format csv, json or parquet all",
                 rows(printed.rows)
             ));
         }
         if self.timing {
             let seconds = took.as_secs_f64();
-            say(&format!("{} in {seconds:.3} s", rows(printed.rows)));
+            say(format!("{} in {seconds:.3} s", rows(printed.rows)));
         }
     }
 }
@@ -297,9 +298,4 @@ async fn interrupt() {
         // No signal can be heard here: nothing interrupts.
         std::future::pending::<()>().await;
     }
-}
-
-fn say(text: &str) {
-    // Nobody reads standard error any more: the work goes on.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

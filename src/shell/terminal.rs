@@ -69,7 +69,7 @@ pub(super) async fn run(shell: &mut Shell) -> Result<(), Error> {
         // There is none before the first session.
         let _ = editor.load_history(file);
     }
-    say(&format!(
+    say(format!(
         "understudy {} on {}\nend a query with `;`, `\\?` lists the commands, `\\q` leaves",
         env!("CARGO_PKG_VERSION"),
         shell.workspace.at.url()

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::metrics::Metrics;
 use crate::label::progress::{DRAW_EVERY, clock, line_every};
+use crate::say::{escaped, say};
 
 /// How much of the loss that is shown is the newest step's.
 const NEWEST: f32 = 0.05;
@@ -92,9 +93,9 @@ impl Progress {
     /// A line between, such as what a checkpoint is worth.
     pub(super) fn note(&self, text: &str) {
         if let Some(bar) = &self.bar {
-            bar.println(text);
+            bar.println(escaped(text));
         } else if self.visible {
-            let _ = writeln!(std::io::stderr(), "{text}");
+            say(text);
         }
     }
 
