@@ -1,6 +1,7 @@
 //! The log on standard error: for people, or one JSON object a line for what collects logs.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
 use serde_json::{Map, Value};
@@ -32,7 +33,10 @@ pub enum LogFormat {
 /// Begins the log, once a process, and what sends spans, where there is something.
 pub fn init(format: LogFormat, telemetry: Option<&Telemetry>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| DEFAULT.into());
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let log = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(!no_color && std::io::stderr().is_terminal());
     let log = match format {
         LogFormat::Pretty => log.boxed(),
         LogFormat::Json => log.event_format(Json).boxed(),

@@ -32,6 +32,39 @@ fn what_would_steer_a_terminal_is_written_out_in_tables_and_errors_alone() {
 }
 
 #[test]
+fn the_log_has_colours_at_a_terminal_alone_and_there_if_they_are_wanted() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let log = place
+        .command(&["sql", "SELECT 1"])
+        .env("RUST_LOG", "debug")
+        .env_remove("NO_COLOR")
+        .output()
+        .unwrap();
+    let log = String::from_utf8(log.stderr).unwrap();
+    assert!(log.contains("DEBUG") && !log.contains('\u{1b}'), "{log}");
+    let at_a_terminal = |no_color: &str| {
+        let script = r#"
+import os, pty, sys
+log = b""
+def read(fd):
+    global log
+    log += os.read(fd, 4096)
+    return b"."
+os.environ.update(RUST_LOG="debug", NO_COLOR=sys.argv[1], UNDERSTUDY_WORKSPACE=sys.argv[2])
+pty.spawn([sys.argv[3], "sql", "SELECT 1"], read)
+print(b"DEBUG" in log, b"\x1b[" in log)
+"#;
+        let workspace = place.path("w").display().to_string();
+        let executable = env!("CARGO_BIN_EXE_understudy");
+        let said = python(script, &[no_color, &workspace, executable]);
+        said.trim_start_matches('.').trim().to_owned()
+    };
+    assert_eq!(at_a_terminal(""), "True True");
+    assert_eq!(at_a_terminal("1"), "True False");
+}
+
+#[test]
 fn a_query_beyond_its_memory_is_told_so() {
     let place = Place::new();
     place.ok(&["init"]);
