@@ -452,7 +452,10 @@ fn catalog_code(error: &CatalogError) -> u8 {
         CatalogError::Teacher(e) => teacher_code(e),
         CatalogError::Store(e) => store_code(e),
         CatalogError::Manifest(e) => manifest_code(e),
-        CatalogError::Query { .. } | CatalogError::Refused { .. } | CatalogError::Deep { .. } => 2,
+        CatalogError::Query { .. }
+        | CatalogError::Refused { .. }
+        | CatalogError::Several
+        | CatalogError::Deep { .. } => 2,
         CatalogError::Engine(_) | CatalogError::BrokeOff(_) | CatalogError::Unreadable { .. } => 1,
         CatalogError::Memory { .. } | CatalogError::Time { .. } => 8,
     }

@@ -79,6 +79,11 @@ fn mistakes_are_told_with_the_engines_words_and_a_hint() {
         detail.contains("lables") && hint.contains("did you mean `labels`?"),
         "{detail} {hint}"
     );
+    let (detail, hint) = server.sql("SELECT 1; SELECT 2").problem(400);
+    assert!(
+        detail.contains("one query") && hint.contains("a request of its own"),
+        "{detail} {hint}"
+    );
     let (detail, _) = server.sql("SELEC 1").problem(400);
     assert!(detail.contains("SELEC"), "{detail}");
     server.sql("").problem(400);

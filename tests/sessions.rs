@@ -12,6 +12,20 @@ const ENDLESS: &str =
     "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
 
 #[test]
+fn several_queries_at_once_are_told_where_they_are_answered() {
+    let place = Place::new();
+    place.ok(&["init"]);
+    let (code, text) = place.fails(&["sql", "SELECT 1; -- one\n SELECT 2"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(
+        text.contains("one query is answered at a time") && text.contains("from standard input"),
+        "{text}"
+    );
+    let one = place.ok(&["sql", "--format", "csv", "SELECT ';' AS a; ; -- the end"]);
+    assert_eq!(one, "a\n;\n");
+}
+
+#[test]
 fn what_would_steer_a_terminal_is_written_out_in_tables_and_errors_alone() {
     let place = Place::new();
     place.ok(&["init"]);

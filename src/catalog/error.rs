@@ -26,6 +26,9 @@ pub enum CatalogError {
         /// DataFusion's words.
         detail: String,
     },
+    /// There is more than one query.
+    #[error("one query is answered at a time, and these are several")]
+    Several,
     /// The query is nested too deeply to be planned.
     #[error("the query has {operators} operators, and {most} are the most")]
     Deep {
@@ -107,6 +110,7 @@ impl CatalogError {
             Self::Refused { .. } => {
                 Some("write a SELECT; `--format parquet > file.parquet` keeps its result".into())
             }
+            Self::Several => Some("give each by itself; several, each with a `;`, are answered from standard input, as in `understudy sql < queries.sql`, or in a session, which `understudy sql` alone opens".into()),
             Self::Deep { .. } => Some("write IN with a list, or join a list of VALUES".into()),
             Self::Memory { .. } => Some("give it more with --memory, such as --memory 1GiB, or let it sort, join or group fewer rows or columns".into()),
             Self::Time { .. } => Some("give it more with --timeout, or let it read less: a filter on dataset and teacher leaves the other files alone".into()),

@@ -42,10 +42,10 @@ impl Default for Limits {
 /// Plans a query: reads only.
 ///
 /// # Errors
-/// [`CatalogError::Refused`] for anything but a query, [`CatalogError::Query`] for one that does not plan.
+/// [`CatalogError::Refused`] for anything but a query, [`CatalogError::Several`] for more than one, [`CatalogError::Query`] for one that does not plan.
 pub async fn query(context: &SessionContext, sql: &str) -> Result<DataFrame, CatalogError> {
     let failed = |e: DataFusionError| CatalogError::of_query(&e);
-    check_depth(sql)?;
+    check_words(sql)?;
     let state = context.state();
     let statement = state.sql_to_statement(sql, &Dialect::Generic);
     let statement = statement.map_err(failed)?;
@@ -78,13 +78,20 @@ pub(crate) fn reads() -> SQLOptions {
 /// The most operators of a query: a chain of them is a tree as deep, which is planned by functions that call themselves.
 const MOST_OPERATORS: usize = 1000;
 
-/// Refuses a query of so many operators that planning it, or dropping its plan, could overflow a thread's stack. The parser itself bounds parentheses.
-fn check_depth(sql: &str) -> Result<(), CatalogError> {
-    // What cannot be cut into words is the parser's to say.
-    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize();
+/// Refuses several queries, and one of so many operators that planning it, or dropping its plan, could overflow a thread's stack. The parser itself bounds parentheses.
+fn check_words(sql: &str) -> Result<(), CatalogError> {
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else {
+        // What cannot be cut into words is the parser's to say.
+        return Ok(());
+    };
+    let is_word = |token: &Token| !matches!(token, Token::Whitespace(_) | Token::EOF);
+    let queries = tokens.split(|token| *token == Token::SemiColon);
+    if queries.filter(|q| q.iter().any(is_word)).nth(1).is_some() {
+        return Err(CatalogError::Several);
+    }
     let mut places = Places::default();
     let deepens = |token: &&Token| places.deepens(token);
-    let operators = tokens.map_or(0, |tokens| tokens.iter().filter(deepens).count());
+    let operators = tokens.iter().filter(deepens).count();
     if operators > MOST_OPERATORS {
         return Err(CatalogError::Deep {
             operators,

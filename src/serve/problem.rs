@@ -184,6 +184,7 @@ fn hint(error: &Error) -> Option<String> {
             "let it read less: a filter on dataset and teacher leaves the other files alone; the server's `sql.time_s` is the limit".into(),
         ),
         Error::Catalog(CatalogError::Refused { .. }) => Some("write a SELECT".into()),
+        Error::Catalog(CatalogError::Several) => Some("send each in a request of its own".into()),
         Error::Promotion(PromotionError::Refused { .. }) => {
             Some("with `\"force\": true` it is promoted nevertheless, and the promotion says so for good".into())
         }
@@ -240,13 +241,13 @@ mod tests {
                 "detail": "the workspace has no teacher `tinny`", "hint": "did you mean `tiny`?"
             })
         );
-        let response = Problem::busy("full").into_response();
         let detail = "all of it is in use".to_owned();
         let of_a_page = ReportError::Catalog(CatalogError::Memory { detail });
         let problem = Problem::from(of_a_page);
         assert_eq!(problem.status, 422);
         let hint = problem.hint().unwrap();
         assert!(hint.contains("sql.memory"), "{hint}");
+        let response = Problem::busy("full").into_response();
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
         let response = Problem::unauthenticated("no").into_response();
