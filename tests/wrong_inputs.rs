@@ -26,6 +26,27 @@ fn an_unwritable_workspace_is_named() {
         text.contains("cannot write") && text.contains("/w/"),
         "{text}"
     );
+    // Where root may not write either.
+    let place = Place::with_teacher();
+    place.put("a.jpg", &jpeg(colour(0).0, 0));
+    place.label(&[]);
+    std::fs::create_dir(place.path("w/selections")).unwrap();
+    std::os::unix::fs::symlink("/sys", place.path("w/selections/s")).unwrap();
+    let (code, text) = place.fails(&[
+        "select",
+        "--name",
+        "s",
+        "--dataset",
+        "d",
+        "--teacher",
+        "tiny",
+    ]);
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.contains("cannot write the selection")
+            && text.contains("hint: check that the folder can be made and written"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What goes wrong with a store, and what to do about it.
 
+use parquet::errors::ParquetError;
+
 /// What can go wrong with a store or a URL.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -131,6 +133,22 @@ const CREDENTIAL_CODES: [&str; 11] = [
 pub(crate) fn refuses_all(detail: &str) -> bool {
     let code = |code: &&str| detail.contains(&format!("<Code>{code}"));
     CREDENTIAL_CODES.iter().any(code)
+}
+
+/// What can be done about a Parquet file that its store did not take; none where that is not what went wrong.
+pub(crate) fn not_written(error: &ParquetError) -> Option<String> {
+    let ParquetError::External(cause) = error else {
+        return None;
+    };
+    let error: &object_store::Error = match cause.downcast_ref::<std::io::Error>() {
+        Some(inner) => inner.get_ref()?.downcast_ref()?,
+        None => cause.downcast_ref()?,
+    };
+    let url = match error {
+        object_store::Error::Generic { store, .. } if *store == "LocalFileSystem" => "file:",
+        _ => "",
+    };
+    StoreError::from_object_store("write", url, error).hint()
 }
 
 /// The last error of the chain: the store's own words without the wrappers that only repeat each other.

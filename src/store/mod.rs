@@ -31,7 +31,7 @@ pub(crate) mod local;
 
 pub use self::error::StoreError;
 use self::error::innermost;
-pub(crate) use self::error::refuses_all;
+pub(crate) use self::error::{not_written, refuses_all};
 use crate::error::nearest;
 
 /// How often the store's own client repeats a request that failed with a 5xx, a time-out or a broken connection.
