@@ -84,6 +84,9 @@ pub(super) fn total(of: &ArrayRef) -> Result<f64> {
     fn texts<O: OffsetSizeTrait>(ends: &OffsetBuffer<O>) -> f64 {
         between(ends).1 as f64
     }
+    fn views(lengths: impl Iterator<Item = u32>) -> f64 {
+        lengths.map(u64::from).sum::<u64>() as f64
+    }
     fn list<O: OffsetSizeTrait>(values: &dyn Array, ends: &OffsetBuffer<O>) -> Result<f64> {
         let (start, length) = between(ends);
         total(&values.slice(start, length))
@@ -93,8 +96,8 @@ pub(super) fn total(of: &ArrayRef) -> Result<f64> {
         DataType::LargeUtf8 => texts(of.as_string::<i64>().offsets()),
         DataType::Binary => texts(of.as_binary::<i32>().offsets()),
         DataType::LargeBinary => texts(of.as_binary::<i64>().offsets()),
-        DataType::Utf8View => of.as_string_view().lengths().map(f64::from).sum(),
-        DataType::BinaryView => of.as_binary_view().lengths().map(f64::from).sum(),
+        DataType::Utf8View => views(of.as_string_view().lengths()),
+        DataType::BinaryView => views(of.as_binary_view().lengths()),
         DataType::List(_) => {
             let of = of.as_list::<i32>();
             list(of.values(), of.offsets())?

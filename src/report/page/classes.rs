@@ -140,7 +140,7 @@ fn all(figures: &Figures, ranking: &[&ClassRecord], copied: bool) -> Result<Mark
         }
         figure {
             (plot(&dashes, &around("The cut-off of every class in the same order; the table below has the numbers")))
-            figcaption { "Cut-off: the confidence down to which images of the class were kept, in the same order. The line is the threshold." }
+            figcaption { "Cut-off: the confidence down to which images of the class were kept, in the same order. The line is the threshold, or where the interval begins." }
         }
     })
 }

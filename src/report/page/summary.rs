@@ -9,6 +9,7 @@ use crate::report::charts;
 use crate::report::figures::Figures;
 use crate::report::palette::Ink;
 use crate::report::wording::{count, counted, plain, share};
+use crate::select::Method;
 use crate::select::report::SelectionFile;
 
 /// Height of the bar of what became of the labels, in pixels.
@@ -97,16 +98,18 @@ fn lede(file: &SelectionFile) -> Markup {
 fn main_reason(file: &SelectionFile) -> String {
     let largest = file.left_out.iter().max_by_key(|(_, rows)| **rows);
     largest.map_or(String::new(), |(reason, rows)| {
-        format!("{} of them: {}", count(*rows), name(reason).1)
+        format!("{} of them: {}", count(*rows), name(reason, file).1)
     })
 }
 
 /// Of a reason: its colour, its name, and what it means.
-fn name(reason: &str) -> (Ink, &str) {
+fn name<'a>(reason: &'a str, file: &SelectionFile) -> (Ink, &'a str) {
     match reason {
+        "threshold" if file.config.interval.is_some() => (Ink::Unsure, "outside the interval"),
         "threshold" => (Ink::Unsure, "not sure enough"),
         "duplicate" => (Ink::Duplicate, "duplicates"),
         "leaked" => (Ink::Mark, "held out"),
+        "beyond-k" if file.config.method == Method::Histogram => (Ink::Beyond, "not drawn"),
         "beyond-k" => (Ink::Beyond, "beyond the best of their class"),
         "sampled-out" => (Ink::Sampled, "not in the sample"),
         "invalid" => (Ink::Invalid, "invalid"),
@@ -126,6 +129,10 @@ fn meaning(reason: &str, file: &SelectionFile) -> String {
             "an image of {}, or within {} of one",
             config.exclude.join(", "),
             counted(config.max_distance.into(), "bit", "bits")
+        ),
+        "beyond-k" if config.method == Method::Histogram => format!(
+            "below the bin down to which their class has {}, or left out by a hash of seed and key",
+            count(config.per_class)
         ),
         "beyond-k" => format!(
             "{} of their class are more confident",
@@ -155,7 +162,7 @@ pub(super) fn fate(figures: &Figures) -> Result<Section, ReportError> {
     let others = others.filter(|reason| !known.contains(reason));
     for reason in known.into_iter().chain(others) {
         if let Some(rows) = file.left_out.get(reason) {
-            let (ink, name) = name(reason);
+            let (ink, name) = name(reason, file);
             parts.push((ink, name, meaning(reason, file), *rows));
         }
     }
