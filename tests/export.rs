@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -648,37 +648,42 @@ fn web(place: &Place, answers: &Arc<AtomicBool>) -> String {
     let (images, answers) = (place.path("images"), Arc::clone(answers));
     std::thread::spawn(move || {
         for client in listener.incoming() {
-            let mut client = BufReader::new(client.unwrap());
-            let mut request = String::new();
-            while !request.ends_with("\r\n\r\n") {
-                if client.read_line(&mut request).unwrap_or(0) == 0 {
-                    break;
-                }
-            }
-            let mut words = request.split_whitespace();
-            let (Some(method), Some(path)) = (words.next(), words.next()) else {
-                continue;
-            };
-            if !answers.load(Ordering::Relaxed) {
-                continue;
-            }
-            let file = std::fs::read(images.join(&path[1..]));
-            let (status, body) = match file {
-                Ok(bytes) => ("200 OK", bytes),
-                Err(_) => ("404 Not Found", Vec::new()),
-            };
-            let length = body.len();
-            let head = format!(
-                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-            );
-            let body = if method == "GET" { &body[..] } else { &[] };
-            // Whoever asked may have gone.
-            let _ = client
-                .get_mut()
-                .write_all(&[head.as_bytes(), body].concat());
+            let (images, answers) = (images.clone(), Arc::clone(&answers));
+            // Each by itself: a client may open a connection that it does not use.
+            std::thread::spawn(move || answer(client.unwrap(), &images, &answers));
         }
     });
     format!("http://{address}")
+}
+
+/// Answers the one request of a connection.
+fn answer(client: TcpStream, images: &Path, answers: &AtomicBool) {
+    let mut client = BufReader::new(client);
+    let mut request = String::new();
+    while !request.ends_with("\r\n\r\n") {
+        if client.read_line(&mut request).unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    let mut words = request.split_whitespace();
+    let (Some(method), Some(path)) = (words.next(), words.next()) else {
+        return;
+    };
+    if !answers.load(Ordering::Relaxed) {
+        return;
+    }
+    let (status, body) = match std::fs::read(images.join(&path[1..])) {
+        Ok(bytes) => ("200 OK", bytes),
+        Err(_) => ("404 Not Found", Vec::new()),
+    };
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    let body = if method == "GET" { &body[..] } else { &[] };
+    // Whoever asked may have gone.
+    let _ = client
+        .get_mut()
+        .write_all(&[head.as_bytes(), body].concat());
 }
 
 #[test]
