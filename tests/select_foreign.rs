@@ -349,10 +349,19 @@ fn a_label_without_a_key_is_told_where_its_key_is_asked_for_and_nowhere_else() {
         assert!(made["totals"]["rows"].as_u64() > Some(0), "{made}");
     }
     let within = f.put("within/a", 61, &keyless("0.6"));
-    f.refused(&within, &["a label has no key"]);
-    // As the image of a label that has one, it would stay in its place.
+    // As the image of a label that has one, it would stay in its place, beyond K as it is.
     let same = f.put("same/a", 61, &format!("{}{hashes}", keyless("0.4")));
-    f.refused(&same, &["a label has no key"]);
+    for (labels, more) in [
+        (&within, &[][..]),
+        (&within, &["--method", "histogram"]),
+        (&same, &[]),
+    ] {
+        let args = ["select", "--name", "refused", "--labels", labels];
+        let args = [&args[..], &["--per-class", "3"], more].concat();
+        let (code, text) = f.place.fails(&args);
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains("a label has no key"), "{text}");
+    }
 }
 
 #[test]
