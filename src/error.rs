@@ -22,7 +22,7 @@ use crate::runtime::RuntimeError;
 use crate::select::SelectError;
 use crate::serve::ServeError;
 use crate::source::SourceError;
-use crate::store::{self, StoreError};
+use crate::store::StoreError;
 use crate::student::StudentError;
 use crate::student::trainer::TrainerError;
 use crate::teacher::TeacherError;
@@ -269,7 +269,6 @@ impl Error {
             Self::Teacher(e) => e.hint(),
             Self::Label(e) => e.hint(),
             Self::Catalog(e) => e.hint(),
-            Self::Select(SelectError::Write(e)) => store::not_written(e),
             Self::Select(e) => e.hint(),
             Self::Labelled(e) => e.hint(),
             Self::Pseudo(e) => e.hint(),

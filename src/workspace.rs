@@ -499,6 +499,18 @@ impl Workspace {
     }
 }
 
+/// The first of these objects that a listing of their folder, as [`Workspace::listed`] gives it, has not, or has without bytes; and which of the two.
+pub(crate) fn lost<'a>(
+    names: impl IntoIterator<Item = &'a String>,
+    listed: &[(String, u64)],
+) -> Option<(&'a String, bool)> {
+    names.into_iter().find_map(|name| {
+        let there = listed.binary_search_by(|(listed, _)| listed.cmp(name));
+        let size = there.ok().map(|i| listed[i].1);
+        (size.unwrap_or(0) == 0).then_some((name, size.is_some()))
+    })
+}
+
 /// Reads many things, some side by side, and gives them in their order.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::lazy::unreadable;
-use crate::workspace::{Workspace, WorkspaceError, side_by_side};
+use crate::workspace::{Workspace, WorkspaceError, lost, side_by_side};
 
 /// See the module.
 #[derive(Debug)]
@@ -40,13 +40,10 @@ impl Lost {
         names: impl IntoIterator<Item = &'a String>,
         listed: &[(String, u64)],
     ) -> Option<Self> {
-        names.into_iter().find_map(|name| {
-            let there = listed.binary_search_by(|(listed, _)| listed.cmp(name));
-            let size = there.ok().map(|i| listed[i].1);
-            (size.unwrap_or(0) == 0).then(|| Self {
-                url: workspace.url(&format!("{folder}/{name}")),
-                is_empty: size.is_some(),
-            })
+        let (name, is_empty) = lost(names, listed)?;
+        Some(Self {
+            url: workspace.url(&format!("{folder}/{name}")),
+            is_empty,
         })
     }
 }

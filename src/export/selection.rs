@@ -37,7 +37,7 @@ pub(crate) async fn selected(workspace: &Workspace, id: &str) -> Result<Selected
     let bytes = match workspace.read(&place).await {
         Ok(bytes) => bytes,
         Err(WorkspaceError::Store(StoreError::NotFound { .. })) => {
-            return Err(unknown(workspace, id).await?.into());
+            return Err(SelectionFile::unknown(workspace, id).await?.into());
         }
         Err(e) => return Err(e.into()),
     };
@@ -103,12 +103,4 @@ impl Selected {
         let places = images::places(workspace, context, dataset, &generations)?;
         Ok(Some((hashes, Places::Manifest(places))))
     }
-}
-
-/// The error for a selection that is not there.
-async fn unknown(workspace: &Workspace, name: &str) -> Result<WorkspaceError, WorkspaceError> {
-    let there = SelectionFile::list(workspace).await?;
-    let names: Vec<&str> = there.iter().map(|file| file.id.as_str()).collect();
-    let none = "make one with `understudy select`";
-    Ok(WorkspaceError::unknown("selection", name, &names, none))
 }

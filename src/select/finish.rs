@@ -89,6 +89,9 @@ impl Run<'_> {
             others.extend(write::files(parts));
         }
         others.extend(self.write_hits(hits, &tag).await?);
+        if let Some(found) = &input.foreign {
+            found.check().await?;
+        }
         let parts = written.parts.iter().map(|p| p.record.clone());
         Ok(SelectionFile {
             id: self.job.id.clone(),

@@ -24,12 +24,13 @@ use crate::catalog::{self, CatalogError};
 use crate::hex::hex;
 use crate::runs::RunRecord;
 use crate::store::{Created, StorageOptions};
-use crate::workspace::{Workspace, as_read, to_json};
+use crate::workspace::{Workspace, as_read, lost, to_json};
 
 /// Partitions of every query, whatever the number of threads: how rows fall into parts is then the same everywhere.
 pub(super) const PARTITIONS: usize = 16;
 /// Chosen rows that are held in memory while another teacher's soft labels are joined to them: at some 200 bytes a row 100 MB.
 const HELD_ROWS: u64 = 500_000;
+
 /// What a selection is asked to be.
 #[derive(Debug, Clone)]
 pub struct SelectJob {
@@ -55,17 +56,13 @@ impl SelectJob {
     /// # Errors
     /// [`SelectError`]; nothing is visible then.
     pub async fn run(&self, workspace: &Workspace) -> Result<(SelectionFile, bool), SelectError> {
-        let (run, mut input) = self.begin(workspace).await?;
+        let (run, input) = self.begin(workspace).await?;
         if let Some(there) = self.there(workspace, &input).await? {
             return Ok((there, false));
         }
         let (record, started) = (RunRecord::begin("select"), Instant::now());
         let passes = run.passes(&input).await?;
-        let foreign = input.foreign.take();
         let file = run.finish(input, passes).await?;
-        if let Some(found) = foreign {
-            found.check().await?;
-        }
         let tag = file.tag.clone();
         let place = format!("{}/selection.json", folder(&self.id));
         let visible = match workspace.create(&place, to_json(&file)).await? {
@@ -80,7 +77,7 @@ impl SelectJob {
                 "input, by another process at the same time",
             ));
         }
-        self.check_explained(&visible, &visible.others(LEFT_OUT, &beside))?;
+        self.check_explained(&visible, &beside)?;
         let record = record.selected(&visible, started.elapsed().as_secs_f64());
         let settings = Settings {
             labels: visible.input.labels.as_deref(),
@@ -165,17 +162,13 @@ impl SelectJob {
             return Err(taken(&self.id, state));
         }
         let objects = workspace.listed(&folder(&self.id)).await?;
-        let left_out = there.others(LEFT_OUT, &objects);
-        self.check_explained(&there, &left_out)?;
-        let is_lost = |file: &&&String| {
-            let is_it = |(name, size): &(String, u64)| name == **file && *size > 0;
-            !objects.iter().any(is_it)
-        };
-        let leakage = there.others(LEAKAGE, &objects);
-        let asked_for = if self.explain { left_out } else { Vec::new() };
-        let parts = there.parts.iter().map(|part| &part.file);
-        let all: Vec<&String> = parts.chain(leakage).chain(asked_for).collect();
-        if let Some(lost) = all.iter().find(is_lost) {
+        self.check_explained(&there, &objects)?;
+        let mut needed: Vec<&String> = there.parts.iter().map(|part| &part.file).collect();
+        needed.extend(there.others(LEAKAGE, &objects));
+        if self.explain {
+            needed.extend(there.others(LEFT_OUT, &objects));
+        }
+        if let Some((lost, _)) = lost(needed, &objects) {
             // As after a power failure, since parts are not synced: they are made again, the same bytes under the same names.
             tracing::warn!("`{lost}` of selection `{}` is lost", self.id);
             return Ok(None);
@@ -183,13 +176,14 @@ impl SelectJob {
         Ok(Some(there))
     }
 
-    /// Whether the rows that are left out are listed, where that is asked for.
+    /// Whether the rows that are left out are listed, where that is asked for. `beside` it lie these.
     fn check_explained(
         &self,
         there: &SelectionFile,
-        left_out: &[&String],
+        beside: &[(String, u64)],
     ) -> Result<(), SelectError> {
-        if self.explain && !there.left_out.is_empty() && left_out.is_empty() {
+        let is_listed = || !there.others(LEFT_OUT, beside).is_empty();
+        if self.explain && !there.left_out.is_empty() && !is_listed() {
             return Err(SelectError::NotExplained {
                 id: self.id.clone(),
             });
@@ -398,7 +392,7 @@ impl Run<'_> {
         query
     }
 
-    /// Deletes what killed runs left beside the selection that is visible now, and gives what lies there. What cannot be deleted stays, or be listed: selection.json names what counts.
+    /// Deletes what killed runs left beside the selection that is visible now, and gives what of it lies there. What cannot be listed or deleted stays: selection.json names what counts.
     async fn sweep_leftovers(&self, visible: &SelectionFile) -> Vec<(String, u64)> {
         let place = folder(&self.job.id);
         let mut beside = self.workspace.listed(&place).await.unwrap_or_default();

@@ -50,7 +50,7 @@ pub use self::leakage::REPORTED_DISTANCE;
 pub use self::topk::Balance;
 use crate::catalog::CatalogError;
 use crate::config::{ConfigError, check};
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 use crate::teacher::TeacherError;
 use crate::workspace::WorkspaceError;
 
@@ -376,7 +376,8 @@ impl SelectError {
             Self::OtherRows { .. } => Some("it has to give each chosen row once, with its copies; rows are left out by a reason, in candidates.sql".into()),
             Self::Query { .. } => Some("of --queries each is executed as it stands, and `pipelines/select/` has the ones that work; of these, look for the label or file that does not fit".into()),
             Self::Read { .. } => Some("--queries names a folder with all the .sql files of `pipelines/select/`".into()),
-            Self::Write(_) | Self::Worker(_) => None,
+            Self::Write(e) => store::not_written(e),
+            Self::Worker(_) => None,
             Self::Config(e) => e.hint(),
             Self::Catalog(e) => e.hint(),
             Self::Teacher(e) => e.hint(),

@@ -75,23 +75,24 @@ pub struct SelectionFile {
 impl SelectionFile {
     /// Whether an object beside it is its own, rather than what another run of the same name has left.
     pub fn is_object(&self, name: &str) -> bool {
-        let is_part = self.parts.iter().any(|part| part.file == name);
-        is_part
-            || match &self.others {
-                Some(others) => others.iter().any(|other| other == name),
-                None => {
-                    !name.starts_with(PARTS) && name.ends_with(&format!("{}.parquet", self.tag))
-                }
-            }
+        let is_other = match &self.others {
+            Some(others) => others.iter().any(|other| other == name),
+            None => !name.starts_with(PARTS) && name.ends_with(&format!("{}.parquet", self.tag)),
+        };
+        is_other || self.parts.iter().any(|part| part.file == name)
     }
 
     /// Its other objects of one kind, by what their names begin with: those that there have to be. `beside` it lie these.
     pub(crate) fn others<'a>(&'a self, kind: &str, beside: &'a [(String, u64)]) -> Vec<&'a String> {
-        let is_one = |name: &&String| name.starts_with(kind) && self.is_object(name);
-        match &self.others {
-            Some(others) => others.iter().filter(is_one).collect(),
-            None => beside.iter().map(|(name, _)| name).filter(is_one).collect(),
-        }
+        let own: Vec<&String> = match &self.others {
+            Some(others) => others.iter().collect(),
+            None => {
+                let beside = beside.iter().map(|(name, _)| name);
+                beside.filter(|name| self.is_object(name)).collect()
+            }
+        };
+        let is_of_kind = |name: &&String| name.starts_with(kind);
+        own.into_iter().filter(is_of_kind).collect()
     }
 }
 
@@ -232,10 +233,21 @@ impl SelectionFile {
         if let Some(file) = Self::find(workspace, id.to_owned()).await? {
             return Ok(file);
         }
+        Err(Self::unknown(workspace, id).await?)
+    }
+
+    /// The error for a selection that is not there, which names those that are.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub(crate) async fn unknown(
+        workspace: &Workspace,
+        id: &str,
+    ) -> Result<WorkspaceError, WorkspaceError> {
         let there = Self::list(workspace).await?;
         let names: Vec<&str> = there.iter().map(|file| file.id.as_str()).collect();
         let none = "make one with `understudy select`";
-        Err(WorkspaceError::unknown("selection", id, &names, none))
+        Ok(WorkspaceError::unknown("selection", id, &names, none))
     }
 
     /// Whether this teacher, NAME@VERSION, has labelled all of its images: they were selected among its labels.

@@ -34,9 +34,7 @@ impl Query {
         }
         Ok(self)
     }
-}
 
-impl Query {
     /// The query with its texts as plain ones: how the engine happens to hold them is nothing that a file should say.
     pub(super) fn without_views(mut self) -> Result<Self, SelectError> {
         let plain = |of: &DataType| match of {
