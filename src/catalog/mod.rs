@@ -17,6 +17,7 @@ mod error;
 pub(crate) mod files;
 mod fits;
 mod functions;
+mod grows;
 pub mod images;
 mod jobs;
 mod labels;
