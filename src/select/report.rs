@@ -84,12 +84,11 @@ impl SelectionFile {
 
     /// Its other objects of one kind, by what their names begin with: those that there have to be. `beside` it lie these.
     pub(crate) fn others<'a>(&'a self, kind: &str, beside: &'a [(String, u64)]) -> Vec<&'a String> {
-        let own: Vec<&String> = match &self.others {
-            Some(others) => others.iter().collect(),
-            None => {
-                let beside = beside.iter().map(|(name, _)| name);
-                beside.filter(|name| self.is_object(name)).collect()
-            }
+        let own: Vec<&String> = if let Some(others) = &self.others {
+            others.iter().collect()
+        } else {
+            let beside = beside.iter().map(|(name, _)| name);
+            beside.filter(|name| self.is_object(name)).collect()
         };
         let is_of_kind = |name: &&String| name.starts_with(kind);
         own.into_iter().filter(is_of_kind).collect()
