@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::Created;
-use crate::workspace::{Workspace, WorkspaceError, side_by_side};
+use crate::workspace::{Workspace, WorkspaceError};
 
 /// Such a folder.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +52,7 @@ impl Entries {
         workspace: &Workspace,
         names: Vec<String>,
     ) -> Result<Vec<T>, WorkspaceError> {
-        let read = |name: String| async move { workspace.read_json(&self.place(&name)).await };
-        side_by_side(names, read).await
+        let places = names.iter().map(|name| self.place(name));
+        workspace.read_all_json(places.collect()).await
     }
 }

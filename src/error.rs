@@ -489,6 +489,7 @@ fn workspace_code(error: &WorkspaceError) -> u8 {
         WorkspaceError::Store(e) => store_code(e),
         WorkspaceError::TooNew { .. }
         | WorkspaceError::Damaged { .. }
+        | WorkspaceError::Garbled { .. }
         | WorkspaceError::Missing { .. }
         | WorkspaceError::Empty { .. } => 1,
     }

@@ -1,6 +1,6 @@
 //! What a run did: one small JSON in `runs/`, committed at its end, which the table `runs` shows.
 //!
-//! A label run that had images to do leaves one, whether it came to its end, was interrupted or failed on the way, and so does a run that made a selection.
+//! A label run that had images to do, a selection that was not there yet and a training that was not done leave one, whether they came to their end, were interrupted or failed on the way.
 //! A run that found nothing to do leaves none: `label` in a cron job does not fill the bucket. Nor does one that was killed: what it committed is there, and the
 //! run that goes on says what was left for it. These files alone know the time; labels and selections depend on nothing of them, but for the limits on
 //! images that a re-labelling takes over.
@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::entries::Entries;
 use crate::error::Error;
 use crate::label::progress::Summary;
-use crate::select::report::SelectionFile;
-use crate::train::{self, TrainingRecord};
+use crate::select::SelectError;
+use crate::select::report::{InputRecord, SelectionFile};
+use crate::train::{self, TrainError, TrainingRecord};
 use crate::workspace::{Workspace, WorkspaceError, to_json};
 
 const ENTRIES: Entries = Entries("runs");
@@ -56,7 +57,7 @@ pub struct RunRecord {
     /// NAME@VERSION; of a training what it became.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<String>,
-    /// The selection that was made.
+    /// The selection that was made, was to be made, or was learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<String>,
     /// Images that there were to label or that were learned from, or labels that were looked at.
@@ -151,6 +152,42 @@ impl RunRecord {
             copies: Some(file.totals.copies),
             seconds,
             images_per_second: file.totals.labels as f64 / seconds.max(1e-9),
+            ..self
+        }
+    }
+
+    /// The selection that a select run did not come to, and why, after so many seconds.
+    #[must_use]
+    pub fn not_selected(
+        self,
+        selection: &str,
+        of: &InputRecord,
+        error: &SelectError,
+        seconds: f64,
+    ) -> Self {
+        Self {
+            dataset: of.dataset.clone(),
+            teacher: of.teacher.clone(),
+            selection: Some(selection.to_owned()),
+            seconds,
+            ..self.failed(error)
+        }
+    }
+
+    /// The error that ended a training, after so many seconds.
+    #[must_use]
+    pub fn not_trained(self, training: &TrainingRecord, error: &TrainError, seconds: f64) -> Self {
+        Self {
+            selection: training.pseudo.as_ref().map(|p| p.selection.clone()),
+            seconds,
+            ..self.failed(error)
+        }
+    }
+
+    fn failed(self, error: &impl ToString) -> Self {
+        Self {
+            outcome: Outcome::Failed,
+            error: Some(error.to_string()),
             ..self
         }
     }

@@ -71,6 +71,14 @@ pub enum WorkspaceError {
         /// What serde says.
         source: serde_json::Error,
     },
+    /// A Parquet object of the workspace that is none, or no longer.
+    #[error("`{url}` cannot be read as Parquet: {detail}")]
+    Garbled {
+        /// The object.
+        url: String,
+        /// The reader's words.
+        detail: String,
+    },
     /// A name that cannot stand in a path.
     #[error("`{name}` cannot be the name of a {what}")]
     BadName {
@@ -131,7 +139,7 @@ impl WorkspaceError {
                 Some("restore the object from the bucket's versions; understudy never rewrites it".into())
             }
             Self::Missing { .. } => Some("restore it from the bucket's versions, or from a backup; the rows of a selection the same `understudy select` makes again".into()),
-            Self::Empty { .. } => Some("restore it from the bucket's versions; a labels object may be removed as well: `understudy label` makes it again, and the same `understudy select` the rows of a selection".into()),
+            Self::Empty { .. } | Self::Garbled { .. } => Some("restore it from the bucket's versions; a labels object may be removed as well: `understudy label` makes it again, and the same `understudy select` the rows of a selection".into()),
             Self::BadName { .. } => Some(
                 "use letters, digits, `.`, `_` and `-`, at most 100, beginning with a letter or digit".into(),
             ),
@@ -427,6 +435,18 @@ impl Workspace {
             url: self.url(relative),
             source,
         })
+    }
+
+    /// Reads JSON objects, some side by side, and gives them in their order.
+    ///
+    /// # Errors
+    /// As [`Workspace::read_json`], of the first one.
+    pub async fn read_all_json<T: DeserializeOwned>(
+        &self,
+        places: Vec<String>,
+    ) -> Result<Vec<T>, WorkspaceError> {
+        let read = |place: String| async move { self.read_json(&place).await };
+        side_by_side(places, read).await
     }
 
     /// Reads a JSON object that need not be there: a commit that was not made yet, or never will be.

@@ -10,7 +10,7 @@ use understudy::random::Draws;
 use understudy::student::noise::{Images, Noise, Operation, Pixels, RandAugment};
 use understudy::teacher::TeacherConfig;
 
-use crate::support::{Place, cache, colour, differing, jpeg, label_args, png, python};
+use crate::support::{Place, cache, colour, differing, folder, jpeg, label_args, png, python};
 
 /// Mid-grey.
 const FILL: [u8; 3] = [128; 3];
@@ -89,7 +89,7 @@ fn operations(width: u32, height: u32) -> Vec<Operation> {
 
 #[test]
 fn every_operation_gives_the_bytes_that_pillow_gives() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut jobs, mut ours) = (String::new(), Vec::new());
     let mut spare = Vec::new();
     let mut kinds = BTreeMap::new();
@@ -137,7 +137,7 @@ fn every_operation_gives_the_bytes_that_pillow_gives() {
 
 #[test]
 fn flips_and_translations_are_what_numpy_makes_of_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (mut jobs, mut ours) = (Vec::new(), Vec::new());
     for (name, image) in images() {
         let (width, height) = image.dimensions();

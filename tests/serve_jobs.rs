@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::Server;
 use crate::support::onnx::Model;
-use crate::support::{Place, colour, jpeg, patiently, wait_until};
+use crate::support::{Place, colour, folder, jpeg, patiently, wait_until};
 
 /// A dataset that `tiny` has labelled, and another teacher.
 fn place() -> Place {
@@ -165,7 +165,7 @@ fn a_job_that_fails_says_why_and_one_that_waits_can_be_cancelled() {
 #[test]
 fn a_clients_job_reads_nothing_that_the_server_does_not_allow() {
     let place = place();
-    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = folder();
     let allowed = elsewhere.path().join("allowed");
     std::fs::create_dir(&allowed).unwrap();
     std::fs::write(allowed.join("a.jpg"), jpeg([200, 20, 20], 1)).unwrap();

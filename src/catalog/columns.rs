@@ -6,32 +6,28 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, Scalar};
 use arrow::compute::{cast, concat_batches, is_null, kernels::cmp};
 use arrow::datatypes::{DataType, SchemaRef};
-use bytes::Bytes;
 use datafusion::common::ScalarValue;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::{DataFusionError, Result};
-use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
+use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::file::metadata::ParquetMetaData;
+
+use super::ranges::Ranges;
 
 /// Those columns.
 pub(super) const SHORT: [&str; 6] = ["shard", "retry", "class", "confidence", "stage", "reason"];
 /// Objects that are read side by side.
 pub(super) const READERS: usize = 16;
-/// Bytes at an object's end that are asked for first: the footer, with the names of 1,000 classes.
-const FOOTER: usize = 64 * 1024;
 
 /// What is kept of all objects.
 #[derive(Clone)]
@@ -76,46 +72,6 @@ enum Column {
     /// Texts as numbers of a dictionary.
     Coded(ArrayRef),
     Plain(ArrayRef),
-}
-
-/// An object that is read by range.
-struct Ranges {
-    store: Arc<dyn ObjectStore>,
-    meta: ObjectMeta,
-}
-
-impl AsyncFileReader for Ranges {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        let read = self.store.get_range(&self.meta.location, range);
-        read.map_err(ParquetError::from).boxed()
-    }
-
-    fn get_byte_ranges(
-        &mut self,
-        ranges: Vec<Range<u64>>,
-    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
-        async move {
-            let read = self.store.get_ranges(&self.meta.location, &ranges);
-            Ok(read.await?)
-        }
-        .boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        async move {
-            let size = self.meta.size;
-            let metadata = ParquetMetaDataReader::new()
-                .with_arrow_reader_options(options)
-                .with_prefetch_hint(Some(FOOTER))
-                .load_and_finish(self, size)
-                .await?;
-            Ok(Arc::new(metadata))
-        }
-        .boxed()
-    }
 }
 
 impl fmt::Debug for Columns {

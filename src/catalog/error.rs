@@ -126,7 +126,7 @@ impl CatalogError {
 }
 
 /// What went wrong with the reading of an object or of a temporary file; `None` where nothing did, or a query asked for what it may not read.
-fn of_a_read(error: &DataFusionError) -> Option<CatalogError> {
+pub(super) fn of_a_read(error: &DataFusionError) -> Option<CatalogError> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(this) = cause {
         if let Some(error) = this.downcast_ref::<object_store::Error>() {

@@ -2,7 +2,7 @@
 //!
 //! Each dataset and teacher is a branch of its own, with both names as constants: a filter on them leaves a branch's objects unlisted and unread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray, UInt16Array};
@@ -28,7 +28,7 @@ use super::{Cache, CatalogError, encoded_url, functions, union, view};
 use crate::label::{LabelSettings, folder, whose};
 use crate::manifest::Generation;
 use crate::schema::{self, Encoding, topk_fields};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, side_by_side};
 
 /// The class names of teachers, by NAME@VERSION, or NAME@VERSION+NOISE.
 pub(super) type Names = BTreeMap<String, Arc<Vec<String>>>;
@@ -41,24 +41,23 @@ pub(super) async fn register(
     cache: Option<&Cache>,
 ) -> Result<(), CatalogError> {
     let columns = cache.map(|cache| &cache.columns);
-    let (mut labels, mut rejects, mut known) = (Vec::new(), Vec::new(), Names::new());
+    let (mut labels, mut rejects) = (Vec::new(), Vec::new());
     let (mut sums, mut all) = (Vec::new(), Labelled::new());
-    for (dataset, generations) in datasets {
+    let named: Vec<String> = datasets.iter().map(|(name, _)| name.clone()).collect();
+    let labellers = |dataset: String| async move { whose::labellers(workspace, &dataset).await };
+    let labellers = side_by_side(named, labellers).await?;
+    let known = names(workspace, labellers.concat()).await?;
+    for ((dataset, generations), teachers) in datasets.iter().zip(labellers) {
         let of = Of::new(workspace, context, dataset, generations, cache)?;
-        for teacher in whose::labellers(workspace, dataset).await? {
+        let known = &known;
+        let find = |teacher: String| async move {
+            let names = known.get(&teacher).map(Arc::clone).unwrap_or_default();
+            let found = Raw::find(workspace, dataset, &teacher, names.len(), columns).await?;
+            Ok::<_, CatalogError>(found.map(|found| (teacher, names, found)))
+        };
+        let found = side_by_side(teachers, find).await?;
+        for (teacher, names, found) in found.into_iter().flatten() {
             let teacher = teacher.as_str();
-            let names = if let Some(names) = known.get(teacher) {
-                Arc::clone(names)
-            } else {
-                let found = whose::teacher_of(workspace, teacher).await?;
-                let names = Arc::new(found.config.classes.names);
-                known.insert(teacher.to_owned(), Arc::clone(&names));
-                names
-            };
-            let found = Raw::find(workspace, dataset, teacher, names.len(), columns);
-            let Some(found) = found.await? else {
-                continue;
-            };
             let raw = found.rows(&of, Which::All)?;
             sums.push(class_bins(raw.clone(), dataset, teacher, &names)?);
             labels.push(labels_half(
@@ -119,6 +118,16 @@ pub(super) async fn register(
         view(context, "rejects", rejects)?;
     }
     Ok(())
+}
+
+/// The class names of these teachers.
+async fn names(workspace: &Workspace, teachers: Vec<String>) -> Result<Names, CatalogError> {
+    let read = |teacher: String| async move {
+        let found = whose::teacher_of(workspace, &teacher).await?;
+        Ok::<_, CatalogError>((teacher, Arc::new(found.config.classes.names)))
+    };
+    let distinct: BTreeSet<String> = teachers.into_iter().collect();
+    Ok(side_by_side(distinct, read).await?.into_iter().collect())
 }
 
 /// The labels objects of a dataset by a teacher, and how probabilities are stored in them.

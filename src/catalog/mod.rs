@@ -13,6 +13,7 @@ mod churn_reports;
 mod columns;
 mod compared;
 mod concatenation;
+pub(crate) mod damage;
 mod error;
 pub(crate) mod files;
 mod fits;
@@ -28,6 +29,7 @@ mod pipelines;
 mod plans;
 mod promotions;
 mod query;
+mod ranges;
 mod read_only;
 mod records;
 pub mod reference;
@@ -56,6 +58,7 @@ use datafusion::datasource::listing::{
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{LogicalPlan, SortExpr, Union};
 use datafusion::prelude::SessionContext;
+use futures::try_join;
 use url::Url;
 
 pub use self::churn::{churn_call, compared_call, literal};
@@ -119,17 +122,18 @@ async fn register_with(
     context: &SessionContext,
     cache: Option<&Cache>,
 ) -> Result<(), CatalogError> {
-    let mut datasets = Vec::new();
-    for name in workspace.folders("datasets").await? {
-        let generations = manifest::generations(workspace, &name).await?;
-        datasets.push((name, generations));
-    }
-    manifests::register(workspace, context, &datasets)?;
-    teachers::register(workspace, context).await?;
-    promotions::register(workspace, context).await?;
-    labels::register(workspace, context, &datasets, cache).await?;
-    selections::register(workspace, context).await?;
-    trainings::register(workspace, context).await?;
+    let of_datasets = async {
+        let datasets = manifest::all(workspace).await?;
+        manifests::register(workspace, context, &datasets)?;
+        labels::register(workspace, context, &datasets, cache).await
+    };
+    try_join!(
+        of_datasets,
+        teachers::register(workspace, context),
+        promotions::register(workspace, context),
+        selections::register(workspace, context),
+        trainings::register(workspace, context),
+    )?;
     let (stages, models) = (pipelines::stages(), pipelines::models());
     lazy::register(workspace, context, "runs", runs::schema(), runs::rows)?;
     lazy::register(workspace, context, "audit", audit::schema(), audit::rows)?;

@@ -1,19 +1,23 @@
 //! A query that a person wrote: planned, if it is a read, and run within limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::config::Dialect;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use futures::TryStreamExt as _;
 
-use super::CatalogError;
 use super::session::QUERY_MEMORY;
+use super::{CatalogError, damage};
 
 /// Rows that a table for people shows.
 pub const DEFAULT_ROWS: usize = 1000;
@@ -195,6 +199,14 @@ fn is_copy(statement: &Statement) -> bool {
 /// # Errors
 /// [`CatalogError::Query`], or [`CatalogError::Memory`].
 pub async fn execute(frame: DataFrame) -> Result<SendableRecordBatchStream, CatalogError> {
-    let rows = frame.execute_stream().await;
-    rows.map_err(|e| CatalogError::of_query(&e))
+    let failed = |e: DataFusionError| CatalogError::of_query(&e);
+    let context = Arc::new(frame.task_ctx());
+    let plan = frame.create_physical_plan().await.map_err(failed)?;
+    let rows = execute_stream(Arc::clone(&plan), Arc::clone(&context)).map_err(failed)?;
+    let schema = rows.schema();
+    let rows = rows.or_else(move |e| {
+        let (plan, runtime) = (Arc::clone(&plan), context.runtime_env());
+        async move { Err(damage::named(e, plan, runtime).await) }
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
 }

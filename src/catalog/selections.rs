@@ -8,12 +8,13 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::SessionContext;
+use futures::try_join;
 use serde::Serialize;
 
 use super::whole::Lost;
 use super::{CatalogError, listed, records, union, view};
 use crate::select::report::{ClassRecord, LEAKAGE, SelectionFile, folder};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, WorkspaceError, side_by_side};
 
 /// Registers `selections`, `selection_classes` and `leakage`.
 pub(super) async fn register(
@@ -21,14 +22,16 @@ pub(super) async fn register(
     context: &SessionContext,
 ) -> Result<(), CatalogError> {
     let (mut rows, mut hits, mut classes) = (Vec::new(), Vec::new(), Vec::new());
-    for id in workspace.folders("selections").await? {
+    let ids = workspace.folders("selections").await?;
+    let find = |id: String| async move {
         let place = folder(&id);
         let file = format!("{place}/selection.json");
-        let Some(file) = workspace.find_json::<SelectionFile>(&file).await? else {
-            // A selection that is being made, or was given up: it does not exist.
-            continue;
-        };
-        let there = workspace.listed(&place).await?;
+        let (file, there) = try_join!(workspace.find_json(&file), workspace.listed(&place))?;
+        // Without the file it is being made, or was given up: it does not exist.
+        Ok::<_, WorkspaceError>(file.map(|file: SelectionFile| (id, place, file, there)))
+    };
+    let found = side_by_side(ids, find).await?;
+    for (id, place, file, there) in found.into_iter().flatten() {
         let parts: Vec<&String> = file.parts.iter().map(|p| &p.file).collect();
         let leakage = file.others(LEAKAGE, &there);
         for (names, schema, into) in [

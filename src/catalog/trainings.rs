@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::whole::Lost;
 use super::{CatalogError, listed, records, union, view};
 use crate::train::{self, folder, metrics_schema};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, WorkspaceError, side_by_side};
 
 #[derive(Serialize)]
 struct Row {
@@ -54,9 +54,17 @@ pub(super) async fn register(
     context: &SessionContext,
 ) -> Result<(), CatalogError> {
     let (mut rows, mut metrics) = (Vec::new(), Vec::new());
-    for (record, done) in train::list(workspace).await? {
-        let place = folder(&record.name);
+    let trainings = train::list(workspace).await?;
+    let folders: Vec<String> = trainings
+        .iter()
+        .map(|(record, _)| folder(&record.name))
+        .collect();
+    let list = |place: String| async move {
         let there = workspace.listed(&place).await?;
+        Ok::<_, WorkspaceError>((place, there))
+    };
+    let folders = side_by_side(folders, list).await?;
+    for ((record, done), (place, there)) in trainings.into_iter().zip(folders) {
         let names = there.iter().map(|(name, _)| name);
         let names: Vec<&String> = names.filter(|n| n.starts_with("metrics-")).collect();
         let files: Vec<_> = names.iter().map(|name| format!("{place}/{name}")).collect();

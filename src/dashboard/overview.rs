@@ -67,11 +67,10 @@ struct Taught {
 pub(super) async fn page(view: &View<'_>) -> Result<String, ReportError> {
     let history = promotion::history(view.workspace).await?;
     let labelled: Vec<Labelled> = view.rows(LABELS, &[]).await?;
-    let mut images = BTreeMap::new();
-    for dataset in view.workspace.folders("datasets").await? {
-        let generations = manifest::generations(view.workspace, &dataset).await?;
-        images.insert(dataset, manifest::images(&generations));
-    }
+    let all = manifest::all(view.workspace).await?.into_iter();
+    let images: BTreeMap<String, u64> = all
+        .map(|(dataset, generations)| (dataset, manifest::images(&generations)))
+        .collect();
     let known = teachers::list(view.workspace).await?;
     let runs: Vec<Run> = view.rows(RUNS, &[]).await?;
     let jobs = jobs::list_again(view.workspace, view.ended_jobs).await?;

@@ -88,18 +88,14 @@ pub async fn plans(
     dataset: &str,
     teacher: &str,
 ) -> Result<Vec<Plan>, WorkspaceError> {
-    let mut plans = Vec::new();
-    for name in workspace.names(&folder(dataset, teacher)).await? {
-        let number = name
-            .strip_prefix("plan-")
-            .and_then(|rest| rest.strip_suffix(".json"))
-            .and_then(|number| number.parse().ok());
-        if let Some(number) = number {
-            let place = place(dataset, teacher, number);
-            plans.push(workspace.read_json(&place).await?);
-        }
-    }
-    plans.sort_by_key(|p: &Plan| p.number);
+    let names = workspace.names(&folder(dataset, teacher)).await?;
+    let numbers = names.iter().filter_map(|name| {
+        let number = name.strip_prefix("plan-")?.strip_suffix(".json")?;
+        number.parse().ok()
+    });
+    let places = numbers.map(|number| place(dataset, teacher, number));
+    let mut plans: Vec<Plan> = workspace.read_all_json(places.collect()).await?;
+    plans.sort_by_key(|p| p.number);
     Ok(plans)
 }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::{Source, SourceError};
 use crate::store::Created;
-use crate::workspace::{Workspace, WorkspaceError, to_json};
+use crate::workspace::{Workspace, WorkspaceError, side_by_side, to_json};
 
 pub(crate) use rows::{batch_of, upload};
 pub use rows::{rows, schema};
@@ -164,17 +164,28 @@ pub async fn generations(
     dataset: &str,
 ) -> Result<Vec<Generation>, ManifestError> {
     let folder = folder(dataset);
-    let mut generations = Vec::new();
-    for name in workspace.names(&folder).await? {
-        let commit = name
-            .strip_prefix("generation-")
-            .and_then(|rest| rest.strip_suffix(".json"));
-        if commit.is_some() {
-            generations.push(workspace.read_json(&format!("{folder}/{name}")).await?);
-        }
-    }
-    generations.sort_by_key(|g: &Generation| g.generation);
+    let names = workspace.names(&folder).await?;
+    let commit = |name: &String| {
+        let number = name.strip_prefix("generation-")?.strip_suffix(".json")?;
+        Some(format!("{folder}/generation-{number}.json"))
+    };
+    let places = names.iter().filter_map(commit);
+    let mut generations: Vec<Generation> = workspace.read_all_json(places.collect()).await?;
+    generations.sort_by_key(|g| g.generation);
     Ok(generations)
+}
+
+/// All datasets, by name, with their generations, oldest first.
+///
+/// # Errors
+/// The store's, or a damaged commit.
+pub async fn all(workspace: &Workspace) -> Result<Vec<(String, Vec<Generation>)>, ManifestError> {
+    let names = workspace.folders("datasets").await?;
+    let of = |name: String| async move {
+        let generations = generations(workspace, &name).await?;
+        Ok::<_, ManifestError>((name, generations))
+    };
+    side_by_side(names, of).await
 }
 
 /// Where the manifest of a dataset lies in the workspace.

@@ -9,7 +9,7 @@ use super::{PromotionError, Verdict};
 use crate::runs;
 use crate::store::Created;
 use crate::teacher::TeacherRecord;
-use crate::workspace::{Workspace, WorkspaceError, side_by_side, to_json};
+use crate::workspace::{Workspace, WorkspaceError, to_json};
 
 /// What stands for the promoted teacher wherever a teacher is named. No teacher has this name.
 pub const CURRENT: &str = "current";
@@ -140,6 +140,7 @@ pub async fn later(workspace: &Workspace, than: u32) -> Result<Option<u32>, Work
 /// # Errors
 /// The store's, or [`WorkspaceError::Damaged`].
 pub async fn history(workspace: &Workspace) -> Result<Vec<Promotion>, WorkspaceError> {
-    let read = |number| async move { workspace.read_json(&place(number)).await };
-    side_by_side(numbers(workspace).await?, read).await
+    let numbers = numbers(workspace).await?;
+    let places = numbers.into_iter().map(place).collect();
+    workspace.read_all_json(places).await
 }

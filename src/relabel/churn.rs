@@ -77,11 +77,9 @@ pub(super) async fn find(
 /// The store's.
 pub async fn churns(workspace: &Workspace, dataset: &str) -> Result<Vec<Churn>, WorkspaceError> {
     let place = folder(dataset);
-    let mut all = Vec::new();
-    for name in workspace.names(&place).await? {
-        all.push(workspace.read_json(&format!("{place}/{name}")).await?);
-    }
-    Ok(all)
+    let names = workspace.names(&place).await?;
+    let places = names.iter().map(|name| format!("{place}/{name}"));
+    workspace.read_all_json(places.collect()).await
 }
 
 /// Compares the labels and commits the report; the first one of a promotion and dataset stays.

@@ -12,7 +12,7 @@ use super::report::{
     ClassRecord, LEFT_OUT, LeakageRecord, PARTS, SelectionFile, Totals, Unlabelled,
 };
 use super::write::{self, OfClass, Part, Target};
-use super::{Method, SelectError, listed};
+use super::{Method, SelectError, foreign, listed};
 use crate::hex::hex;
 use crate::workspace::to_json;
 
@@ -40,7 +40,7 @@ impl Run<'_> {
     /// Writes what the passes have chosen.
     pub(super) async fn finish(
         &self,
-        input: Input,
+        input: &Input,
         passes: Passes,
     ) -> Result<SelectionFile, SelectError> {
         let Passes {
@@ -52,8 +52,8 @@ impl Run<'_> {
         } = passes;
         let candidates: u64 = chosen.classes.iter().map(|c| c.available).sum();
         let labels = candidates + left_out.values().sum::<u64>();
-        let tag = self.tag(&input, &chosen, &left_out, leakage.as_ref());
-        let query = self.selected(&input, &chosen).await?;
+        let tag = self.tag(input, &chosen, &left_out, leakage.as_ref());
+        let query = self.selected(input, &chosen).await?;
         let parts = write::parts(query, &self.parts(&tag)).await?;
         let written = Written {
             rows: parts.iter().map(|p| p.chosen).sum(),
@@ -64,7 +64,7 @@ impl Run<'_> {
             }),
             parts,
         };
-        self.check(&input, &chosen, &written)?;
+        self.check(input, &chosen, &written)?;
         if written.rows == 0 {
             left_out.insert("without a soft label".into(), written.chosen());
             return Err(SelectError::Empty {
@@ -77,20 +77,20 @@ impl Run<'_> {
         let beyond_k = candidates.checked_sub(best);
         let sampled_out = best.checked_sub(written.chosen());
         let Some((beyond_k, sampled_out)) = beyond_k.zip(sampled_out) else {
-            return Err(self.not_as_chosen(&input, written.chosen(), candidates.min(best)));
+            return Err(self.not_as_chosen(input, written.chosen(), candidates.min(best)));
         };
         left_out.insert("beyond-k".into(), beyond_k);
         left_out.insert("sampled-out".into(), sampled_out);
         left_out.retain(|_, rows| *rows > 0);
         let mut others = Vec::new();
         if self.job.explain {
-            let query = self.query(Self::left_out_file(&input)).await?;
+            let query = self.query(Self::left_out_file(input)).await?;
             let parts = write::parts(query, &self.target(LEFT_OUT, &tag)).await?;
             others.extend(write::files(parts));
         }
         others.extend(self.write_hits(hits, &tag).await?);
-        if let Some(found) = &input.foreign {
-            found.check().await?;
+        for found in &input.found {
+            foreign::check(found).await?;
         }
         let parts = written.parts.iter().map(|p| p.record.clone());
         Ok(SelectionFile {
@@ -106,7 +106,7 @@ impl Run<'_> {
             left_out,
             empty_classes: empty_classes(&input.names, &chosen.classes),
             classes: self.classes(&input.names, chosen.classes, &written.by_class),
-            input: input.record,
+            input: input.record.clone(),
             leakage,
             tag,
             parts: parts.collect(),

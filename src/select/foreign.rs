@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::SelectError;
 use super::functions::unsigned_bits;
-use super::input::{Input, add, engine, objects};
+use super::input::{Found, Input, add, engine, objects};
 use super::report::InputRecord;
 use crate::catalog::files::Files;
 use crate::hex::hex;
@@ -65,31 +65,25 @@ pub(super) async fn open(
             sha256: hex(&hash.finalize()),
             own_queries: false,
         },
-        foreign: Some(Found {
-            pattern: pattern.to_owned(),
+        found: vec![Found {
+            pattern: Some(pattern.to_owned()),
             at,
             files: found,
-        }),
+        }],
     })
 }
 
-/// Foreign files as they were found.
-pub(super) struct Found {
-    pattern: String,
-    at: Opened,
-    files: Vec<ObjectMeta>,
-}
-
-impl Found {
-    /// Whether they are still the same ones: nobody keeps who wrote them from doing so again.
-    pub(super) async fn check(&self) -> Result<(), SelectError> {
-        if matching(&self.at, &self.pattern).await? == self.files {
-            return Ok(());
-        }
-        Err(SelectError::Changed {
-            place: self.pattern.clone(),
-        })
+/// Whether foreign files are still the same ones.
+pub(super) async fn check(found: &Found) -> Result<(), SelectError> {
+    let Some(pattern) = &found.pattern else {
+        return Ok(());
+    };
+    if matching(&found.at, pattern).await? == found.files {
+        return Ok(());
     }
+    Err(SelectError::Changed {
+        place: pattern.clone(),
+    })
 }
 
 /// The files that the pattern names.
@@ -387,14 +381,18 @@ mod tests {
         let at = store::open(&pattern, &StorageOptions::default()).unwrap();
         let files = matching(&at, &pattern).await.unwrap();
         assert_eq!(files.len(), 2);
-        let found = Found { pattern, at, files };
-        found.check().await.unwrap();
+        let found = Found {
+            pattern: Some(pattern),
+            at,
+            files,
+        };
+        check(&found).await.unwrap();
         file("c.parquet", b"12345678");
-        let changed = found.check().await.unwrap_err();
+        let changed = check(&found).await.unwrap_err();
         assert!(matches!(changed, SelectError::Changed { .. }), "{changed}");
         std::fs::remove_file(folder.path().join("c.parquet")).unwrap();
-        found.check().await.unwrap();
+        check(&found).await.unwrap();
         file("b.parquet", b"123456789");
-        assert!(found.check().await.is_err());
+        assert!(check(&found).await.is_err());
     }
 }

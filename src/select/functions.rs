@@ -184,11 +184,15 @@ impl Chosen {
     }
 }
 
+const NO_KEY: &str = "a label has no key: leave rows whose `key` is null out of the labels";
+
 /// The error of labels whose key is null.
 pub(super) fn no_key() -> DataFusionError {
-    DataFusionError::Execution(
-        "a label has no key: leave rows whose `key` is null out of the labels".into(),
-    )
+    DataFusionError::Execution(NO_KEY.into())
+}
+
+pub(super) fn is_no_key(error: &DataFusionError) -> bool {
+    matches!(error, DataFusionError::Execution(text) if text == NO_KEY)
 }
 
 /// `is_chosen(class, confidence, key)`, `is_best(class, confidence, key)`, `rank_in_class(class, confidence)`, `copies(class, key)`.

@@ -46,8 +46,17 @@ pub(super) struct Input {
     /// Class names, where the teacher is known.
     pub(super) names: Vec<String>,
     pub(super) record: InputRecord,
-    /// The files of other systems, which may change.
-    pub(super) foreign: Option<foreign::Found>,
+    /// The files that are read.
+    pub(super) found: Vec<Found>,
+}
+
+/// Files of labels, as they were found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) at: Opened,
+    pub(super) files: Vec<ObjectMeta>,
+    /// How those of other systems are named. Nobody keeps who wrote them from doing so again; ours stay as they are.
+    pub(super) pattern: Option<String>,
 }
 
 impl Labels {
@@ -76,7 +85,7 @@ impl Labels {
                 let generations = generations.map_err(CatalogError::from)?;
                 let mut hash = Sha256::new();
                 add_void(&mut hash, &generations);
-                let mut files = 0;
+                let mut read = Vec::new();
                 let mut of = async |labelling: &Labelling| {
                     let Labelling { teacher, name } = labelling;
                     let place = label::folder(dataset, name);
@@ -87,7 +96,11 @@ impl Labels {
                         });
                     }
                     found.iter().for_each(|meta| add(&mut hash, meta));
-                    files += found.len() as u64;
+                    read.push(Found {
+                        at: workspace.at.clone(),
+                        files: found.clone(),
+                        pattern: None,
+                    });
                     let classes = teacher.record.classes;
                     let (of, by) = ((dataset.as_str(), &*generations), (name.as_str(), classes));
                     let labels = catalog::labels_of(workspace, context, of, by, found);
@@ -117,11 +130,11 @@ impl Labels {
                         filter_teacher: filtering.map(|f| f.name),
                         labels: None,
                         generation: generations.last().map(|g| g.generation),
-                        files,
+                        files: read.iter().map(|of| of.files.len() as u64).sum(),
                         sha256: hex(&hash.finalize()),
                         own_queries: false,
                     },
-                    foreign: None,
+                    found: read,
                 })
             }
             Self::Files(pattern) => foreign::open(pattern, storage, context).await,

@@ -19,7 +19,7 @@ use super::passes::ChosenRows;
 use super::queries::Queries;
 use super::report::{LEAKAGE, LEFT_OUT, LeakageRecord, SelectionFile, check_id, folder};
 use super::sweep::{Query, failed};
-use super::{Method, SelectConfig, SelectError, Targets, listed, reasons};
+use super::{Method, SelectConfig, SelectError, Targets, damage, listed, reasons};
 use crate::catalog::{self, CatalogError};
 use crate::hex::hex;
 use crate::runs::RunRecord;
@@ -61,8 +61,35 @@ impl SelectJob {
             return Ok((there, false));
         }
         let (record, started) = (RunRecord::begin("select"), Instant::now());
-        let passes = run.passes(&input).await?;
-        let file = run.finish(input, passes).await?;
+        let made = self.make(workspace, &run, &input).await;
+        let seconds = started.elapsed().as_secs_f64();
+        let record = match &made {
+            Ok(file) => record.selected(file, seconds),
+            Err(e) => record.not_selected(&self.id, &input.record, e, seconds),
+        };
+        let settings = Settings {
+            labels: input.record.labels.as_deref(),
+            filter_teacher: input.record.filter_teacher.as_deref(),
+            explain: self.explain,
+            queries: self.queries.as_deref(),
+            select: &self.config,
+        };
+        record.end(workspace, &settings).await;
+        Ok((made?, true))
+    }
+
+    /// Makes the selection, and its objects visible.
+    async fn make(
+        &self,
+        workspace: &Workspace,
+        run: &Run<'_>,
+        input: &Input,
+    ) -> Result<SelectionFile, SelectError> {
+        let file = async { run.finish(input, run.passes(input).await?).await };
+        let file = match file.await {
+            Ok(file) => file,
+            Err(e) => return Err(damage::named(e, &input.found).await),
+        };
         let tag = file.tag.clone();
         let place = format!("{}/selection.json", folder(&self.id));
         let visible = match workspace.create(&place, to_json(&file)).await? {
@@ -78,16 +105,7 @@ impl SelectJob {
             ));
         }
         self.check_explained(&visible, &beside)?;
-        let record = record.selected(&visible, started.elapsed().as_secs_f64());
-        let settings = Settings {
-            labels: visible.input.labels.as_deref(),
-            filter_teacher: visible.input.filter_teacher.as_deref(),
-            explain: self.explain,
-            queries: self.queries.as_deref(),
-            select: &self.config,
-        };
-        record.end(workspace, &settings).await;
-        Ok((visible, true))
+        Ok(visible)
     }
 
     /// Finds the labels and reads the queries.

@@ -14,6 +14,7 @@
 //! soft labels of chosen rows alone are read.
 
 mod columns;
+mod damage;
 mod duplicates;
 mod fingerprints;
 mod finish;

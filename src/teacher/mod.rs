@@ -20,7 +20,7 @@ use crate::hex::hex;
 use crate::promotion::{self, CURRENT};
 use crate::runtime::{Device, Runtime, RuntimeError};
 use crate::store::Created;
-use crate::workspace::{Workspace, WorkspaceError, check_name, to_json};
+use crate::workspace::{Workspace, WorkspaceError, check_name, side_by_side, to_json};
 use model::OrtClassifier;
 
 /// What is between a teacher and the name of its noise, where labels are meant that it made of noised images. It can stand in no name.
@@ -275,18 +275,19 @@ pub async fn add(
 
 /// The committed versions of a teacher, ascending.
 async fn versions(workspace: &Workspace, name: &str) -> Result<Vec<u32>, WorkspaceError> {
-    let mut versions = Vec::new();
-    for folder in workspace.folders(&format!("teachers/{name}")).await? {
+    let folders = workspace.folders(&format!("teachers/{name}")).await?;
+    let version = |folder: String| async move {
         let Ok(version) = folder.parse() else {
-            continue;
+            return Ok(None);
         };
         let files = workspace
             .names(&format!("teachers/{name}/{folder}"))
             .await?;
-        if files.iter().any(|f| f == "teacher.json") {
-            versions.push(version);
-        }
-    }
+        let is_whole = files.iter().any(|f| f == "teacher.json");
+        Ok::<_, WorkspaceError>(is_whole.then_some(version))
+    };
+    let versions = side_by_side(folders, version).await?;
+    let mut versions: Vec<u32> = versions.into_iter().flatten().collect();
     versions.sort_unstable();
     Ok(versions)
 }
@@ -296,17 +297,14 @@ async fn versions(workspace: &Workspace, name: &str) -> Result<Vec<u32>, Workspa
 /// # Errors
 /// The store's.
 pub async fn list(workspace: &Workspace) -> Result<Vec<TeacherRecord>, WorkspaceError> {
-    let mut records = Vec::new();
-    for name in workspace.folders("teachers").await? {
-        for version in versions(workspace, &name).await? {
-            records.push(
-                workspace
-                    .read_json(&format!("teachers/{name}/{version}/teacher.json"))
-                    .await?,
-            );
-        }
-    }
-    Ok(records)
+    let names = workspace.folders("teachers").await?;
+    let of_name = |name: String| async move {
+        let versions = versions(workspace, &name).await?;
+        let place = |version| format!("teachers/{name}/{version}/teacher.json");
+        Ok::<_, WorkspaceError>(versions.into_iter().map(place).collect::<Vec<_>>())
+    };
+    let places = side_by_side(names, of_name).await?;
+    workspace.read_all_json(places.concat()).await
 }
 
 /// Reads a teacher; the newest version where none is named, and the promoted teacher for `current`.

@@ -126,7 +126,6 @@ impl TrainJob {
             None => None,
         };
         let started = Instant::now();
-        let from = restored.as_ref().map_or(0, |r| r.checkpoint.step);
         let begun = Begun {
             student: &student,
             record: &record,
@@ -134,33 +133,41 @@ impl TrainJob {
             data,
             restored,
         };
-        let end = self
-            .learn(workspace, &runtime, begun, artifacts, initial)
-            .await?;
-        let step = end.last.as_ref().map_or(from, |m| m.step + 1);
-        let outcome = if end.interrupted {
-            Outcome::Interrupted {
-                step,
-                steps: length.steps,
-            }
-        } else {
-            let done = self
-                .finish(workspace, &runtime, &student, &record, &end)
-                .await?;
-            Outcome::Done {
-                done,
-                spent: Some(end.spent),
-            }
+        let ended = self.train_on(workspace, &runtime, begun, artifacts, initial);
+        let ended = ended.await;
+        let seconds = started.elapsed().as_secs_f64();
+        let run = match &ended {
+            Ok((outcome, spent)) => run.trained(&record, outcome, spent, seconds),
+            Err(e) => run.not_trained(&record, e, seconds),
         };
-        run.trained(
-            &record,
-            &outcome,
-            &end.spent,
-            started.elapsed().as_secs_f64(),
-        )
-        .end(workspace, &record.train)
-        .await;
-        Ok(outcome)
+        run.end(workspace, &record.train).await;
+        Ok(ended?.0)
+    }
+
+    /// The steps that are left, the teacher that comes of them, and where the time went.
+    async fn train_on(
+        &self,
+        workspace: &Workspace,
+        runtime: &Runtime,
+        begun: Begun<'_>,
+        artifacts: Artifacts,
+        initial: Option<Bytes>,
+    ) -> Result<(Outcome, Spent), TrainError> {
+        let (student, record, steps) = (begun.student, begun.record, begun.length.steps);
+        let from = begun.restored.as_ref().map_or(0, |r| r.checkpoint.step);
+        let end = self.learn(workspace, runtime, begun, artifacts, initial);
+        let end = end.await?;
+        let spent = end.spent;
+        if end.interrupted {
+            let step = end.last.as_ref().map_or(from, |m| m.step + 1);
+            return Ok((Outcome::Interrupted { step, steps }, spent));
+        }
+        let done = self.finish(workspace, runtime, student, record, &end);
+        let outcome = Outcome::Done {
+            done: done.await?,
+            spent: Some(spent),
+        };
+        Ok((outcome, spent))
     }
 
     fn train(&self) -> Result<&TrainConfig, ConfigError> {

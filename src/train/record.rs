@@ -7,7 +7,7 @@ use super::{TrainError, folder};
 use crate::labelled::DataConfig;
 use crate::store::Created;
 use crate::student::noise::Noise;
-use crate::workspace::{Workspace, WorkspaceError, as_read, check_name, to_json};
+use crate::workspace::{Workspace, WorkspaceError, as_read, check_name, side_by_side, to_json};
 
 /// `trainings/NAME/training.json`. Nothing in it depends on time or speed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -225,11 +225,10 @@ pub async fn get(
 pub async fn list(
     workspace: &Workspace,
 ) -> Result<Vec<(TrainingRecord, Option<Done>)>, WorkspaceError> {
-    let mut trainings = Vec::new();
-    for name in workspace.folders("trainings").await? {
-        trainings.extend(find(workspace, &name).await?);
-    }
-    Ok(trainings)
+    let names = workspace.folders("trainings").await?;
+    let of_name = |name: String| async move { find(workspace, &name).await };
+    let found = side_by_side(names, of_name).await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the tests share: the real executable run as a child, workspaces, images, small ONNX models, tars, an S3 server.
 
 pub(crate) mod fashion;
+mod folder;
 pub(crate) mod http;
 pub(crate) mod labels;
 pub(crate) mod onnx;
@@ -13,6 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+pub(crate) use folder::folder;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use onnx::Model;
 use tempfile::TempDir;
@@ -47,7 +49,7 @@ impl Place {
     }
 
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         std::fs::create_dir(dir.path().join("images")).unwrap();
         Self { dir }
     }
