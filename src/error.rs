@@ -455,7 +455,8 @@ fn catalog_code(error: &CatalogError) -> u8 {
         CatalogError::Query { .. }
         | CatalogError::Refused { .. }
         | CatalogError::Several
-        | CatalogError::Deep { .. } => 2,
+        | CatalogError::Deep { .. }
+        | CatalogError::Arguments { .. } => 2,
         CatalogError::Engine(_) | CatalogError::BrokeOff(_) | CatalogError::Unreadable { .. } => 1,
         CatalogError::Memory { .. } | CatalogError::Time { .. } => 8,
     }

@@ -240,6 +240,10 @@ mod tests {
     async fn what_fits_is_made() {
         for (query, expected) in [
             ("SELECT repeat('ab', 3)", "ababab"),
+            (
+                "SELECT arrow_cast([1, 2], 'FixedSizeList(2, Int64)')",
+                "[1, 2]",
+            ),
             ("SELECT repeat('ab', -3)", ""),
             ("SELECT repeat(NULL, 3)", ""),
             ("SELECT lpad('7', 3, '0')", "007"),
@@ -418,6 +422,10 @@ mod tests {
         let refused = answer(&many).await.unwrap_err();
         assert!(refused.contains("has 33 calls of"), "{refused}");
         for query in [
+            "SELECT arrow_cast(NULL, 'FixedSizeList(1000000000, Int64)')",
+            "SELECT arrow_cast([value], 'FixedSizeList(1000000000, Int64)') FROM generate_series(1, 10)",
+            "SELECT value FROM generate_series(1, 10) WHERE arrow_typeof(arrow_try_cast(NULL, 'FixedSizeBinary(2000000000)')) = ''",
+            "SELECT CAST(NULL AS INT[100000000])",
             "SELECT repeat('x', 10000) FROM generate_series(1, 10)",
             "SELECT max(arrow_cast(repeat('x', 10000), 'LargeUtf8')) FROM generate_series(1, 10)",
             "SELECT value FROM generate_series(1, 10) ORDER BY length(repeat('x', value)), range(10000)",

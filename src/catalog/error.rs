@@ -37,6 +37,16 @@ pub enum CatalogError {
         /// How many it may have.
         most: usize,
     },
+    /// The arguments of table functions call more functions than what they make can be bounded of.
+    #[error(
+        "the arguments of table functions have {calls} calls of functions, and {most} are the most"
+    )]
+    Arguments {
+        /// How many they have.
+        calls: usize,
+        /// How many they may have.
+        most: usize,
+    },
     /// An object that the query reads is missing, empty or damaged.
     #[error("{detail}")]
     Unreadable {
@@ -112,6 +122,7 @@ impl CatalogError {
             }
             Self::Several => Some("give each by itself; several, each with a `;`, are answered from standard input, as in `understudy sql < queries.sql`, or in a session, which `understudy sql` alone opens".into()),
             Self::Deep { .. } => Some("write IN with a list, or join a list of VALUES".into()),
+            Self::Arguments { .. } => Some("write what they come to, or select from the numbers with a WHERE".into()),
             Self::Memory { .. } => Some("give it more with --memory, such as --memory 1GiB, or let it sort, join or group fewer rows or columns".into()),
             Self::Time { .. } => Some("give it more with --timeout, or let it read less: a filter on dataset and teacher leaves the other files alone".into()),
             Self::Unreadable { hint, .. } => hint.clone(),

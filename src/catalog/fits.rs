@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
@@ -13,6 +14,7 @@ use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 
 use super::bounded::{self, CALLS};
 use super::concatenation;
+use super::sizes::width;
 
 /// Gives each call of a bounded function its part of the memory, and refuses more of those that make much of little than can be held at once, before any of them is folded into a constant.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ impl AnalyzerRule for CallsFit {
         "calls_fit"
     }
 
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
         let mut calls = Calls::default();
         plan.apply_with_subqueries(|node| {
             node.apply_expressions(|expr| {
@@ -36,7 +38,17 @@ impl AnalyzerRule for CallsFit {
                 })
             })
         })?;
-        let Calls { all, multiply } = calls;
+        let Calls {
+            all,
+            multiply,
+            wide,
+        } = calls;
+        let rows = config.execution.batch_size.get() as f64;
+        if wide * rows > self.memory as f64 {
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "casts to a fixed width would make {wide} bytes for each row"
+            )));
+        }
         if multiply > CALLS {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "the query has {multiply} calls of {}, and may have {CALLS}",
@@ -65,17 +77,47 @@ struct Calls {
     all: usize,
     /// Of those that make much of little.
     multiply: usize,
+    /// Bytes that casts to a fixed width make of a row.
+    wide: f64,
 }
 
 impl Calls {
     fn count(&mut self, expr: &Expr) {
         let name = match expr {
-            Expr::ScalarFunction(call) => call.func.name(),
+            Expr::ScalarFunction(call) => {
+                self.wide += cast_to(call).map_or(0.0, |of| wide(&of));
+                call.func.name()
+            }
+            Expr::Cast(cast) => {
+                self.wide += wide(cast.field.data_type());
+                return;
+            }
+            Expr::TryCast(cast) => {
+                self.wide += wide(cast.field.data_type());
+                return;
+            }
             Expr::BinaryExpr(binary) if binary.op == Operator::StringConcat => concatenation::NAME,
             _ => return,
         };
         self.all += usize::from(bounded::is_bounded(name));
         self.multiply += usize::from(bounded::that_multiply().contains(&name));
+    }
+}
+
+/// Bytes of a value of a fixed width, where these are more than any number has.
+fn wide(of: &DataType) -> f64 {
+    const OF_A_NUMBER: f64 = 32.0;
+    Some(width(of))
+        .filter(|bytes| *bytes > OF_A_NUMBER)
+        .unwrap_or(0.0)
+}
+
+/// The type that `arrow_cast` and its like are told in words.
+fn cast_to(call: &ScalarFunction) -> Option<DataType> {
+    let is_cast = ["arrow_cast", "arrow_try_cast"].contains(&call.func.name());
+    match call.args.get(1).filter(|_| is_cast)? {
+        Expr::Literal(value, _) => value.try_as_str()??.parse().ok(),
+        _ => None,
     }
 }
 

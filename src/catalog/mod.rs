@@ -5,6 +5,7 @@
 //! leaves the other objects unread. `probs` is a list of Float32 whatever it is stored as; `topk` and `rest` are set where labels are
 //! stored as top-k. `manifest` has each key once, `manifest_history` every generation.
 
+mod arguments;
 mod audit;
 mod bins;
 mod bounded;

@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::TryStreamExt as _;
 
 use super::session::QUERY_MEMORY;
-use super::{CatalogError, damage};
+use super::{CatalogError, arguments, damage};
 
 /// Rows that a table for people shows.
 pub const DEFAULT_ROWS: usize = 1000;
@@ -59,6 +59,7 @@ pub async fn query(context: &SessionContext, sql: &str) -> Result<DataFrame, Cat
             detail: "COPY writes".into(),
         });
     }
+    arguments::check(&statement)?;
     let plan = state.statement_to_plan(statement).await.map_err(failed)?;
     reads()
         .verify_plan(&plan)
