@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::{Place, colour, files, jpeg, label_args};
+use crate::support::{Place, colour, files, jpeg, label_args, python};
 
 /// A labelled dataset `d` with a selection `s`.
 fn place() -> Place {
@@ -58,6 +58,23 @@ fn spoil(path: &Path, how: &str) {
         "missing" => std::fs::remove_file(path).unwrap(),
         _ => std::fs::write(path, b"").unwrap(),
     }
+}
+
+/// Overwrites what the pages of a column hold, and leaves the footer as it is.
+pub(crate) fn damage_pages(file: &Path, column: &str) {
+    let file = file.display().to_string();
+    python(
+        r#"
+import sys, pyarrow.parquet as pq
+meta = pq.ParquetFile(sys.argv[1]).metadata.row_group(0)
+columns = [meta.column(i) for i in range(meta.num_columns)]
+column = next(c for c in columns if c.path_in_schema.split(".")[0] == sys.argv[2])
+with open(sys.argv[1], "r+b") as file:
+    file.seek(column.dictionary_page_offset or column.data_page_offset)
+    file.write(b"\xff" * column.total_compressed_size)
+"#,
+        &[&file, column],
+    );
 }
 
 #[test]
@@ -158,6 +175,26 @@ fn an_empty_labels_object_is_no_commit_and_is_made_again_once_it_is_removed() {
 }
 
 #[test]
+fn a_damaged_labels_object_is_named_and_labelled_again() {
+    let place = place();
+    let shard = shard(&place);
+    let whole = std::fs::read(&shard).unwrap();
+    let select = ["select", "--dataset", "d", "--teacher", "tiny"];
+    let select = [&select[..], &["--name", "t", "--per-class", "2"]].concat();
+    for column in ["class", "probs"] {
+        damage_pages(&shard, column);
+        let query = format!("SELECT {column} FROM labels");
+        for args in [&select[..], &["sql", &query]] {
+            names(&place, args, &shard, "cannot be read as Parquet: ");
+        }
+        std::fs::remove_file(&shard).unwrap();
+        place.label(&[]);
+        assert_eq!(std::fs::read(&shard).unwrap(), whole);
+    }
+    place.ok(&select);
+}
+
+#[test]
 fn a_spoiled_object_ends_whoever_reads_it_with_an_error() {
     let place = place();
     let shard = shard(&place);
@@ -181,6 +218,8 @@ fn a_spoiled_object_ends_whoever_reads_it_with_an_error() {
                 let code = output.status.code().unwrap();
                 assert_eq!(told, code != 0, "{offset}: {code} {text}");
                 assert!([0, 1, 2, 8, 101].contains(&code), "{offset}: {code} {text}");
+                let is_named = text.contains(path.file_name().unwrap().to_str().unwrap());
+                assert!(is_named || [0, 101].contains(&code), "{offset}: {text}");
                 errors += usize::from(code != 0);
                 if code == 0 {
                     let answer = String::from_utf8(output.stdout).unwrap();

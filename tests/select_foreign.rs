@@ -1,6 +1,7 @@
 //! Labels that another system wrote: what is taken of them, and what is told rather than lost.
 
-use crate::support::{Place, colour, differing, files, jpeg, python};
+use crate::damage::damage_pages;
+use crate::support::{Place, differing, files, python};
 
 /// A workspace, and a folder with a Parquet file that Python makes: `t` from `n`, with `pa`, `np` and `pq` at hand.
 struct Foreign {
@@ -213,59 +214,6 @@ fn empty_files_damaged_ones_and_other_formats_are_told_with_their_names() {
             (&"failed".into(), &"refused".into(), &0.into())
         );
     }
-}
-
-#[test]
-fn a_damaged_labels_object_is_named_and_labelled_again() {
-    let place = Place::with_teacher();
-    for n in 0..6 {
-        place.put(&format!("{n}.jpg"), &jpeg(colour(n).0, n));
-    }
-    place.label(&[]);
-    let labels = place.labels();
-    let name = "dataset=d/teacher=tiny@1/shard-000000.parquet";
-    let object = place.path(&format!("w/labels/{name}"));
-    for column in ["class", "probs"] {
-        damage_pages(&object, column);
-        let (code, text) = place.fails(&[
-            "select",
-            "--dataset",
-            "d",
-            "--teacher",
-            "tiny",
-            "--name",
-            "s",
-            "--per-class",
-            "2",
-        ]);
-        assert_eq!(code, 1, "{text}");
-        let said = format!("labels/{name}` cannot be read as Parquet: ");
-        assert!(text.contains(&said), "{text}");
-        let (code, text) = place.fails(&["sql", &format!("SELECT {column} FROM labels")]);
-        assert_eq!(code, 1, "{text}");
-        assert!(text.contains(&said), "{text}");
-        std::fs::remove_file(&object).unwrap();
-        place.label(&[]);
-        assert_eq!(differing(&labels, &place.labels()), Vec::<String>::new());
-    }
-    place.select_of_d("s", &["--per-class", "2"]);
-}
-
-/// Overwrites what the pages of a column hold, and leaves the footer as it is.
-fn damage_pages(file: &std::path::Path, column: &str) {
-    let file = file.display().to_string();
-    python(
-        r#"
-import sys, pyarrow.parquet as pq
-meta = pq.ParquetFile(sys.argv[1]).metadata.row_group(0)
-columns = [meta.column(i) for i in range(meta.num_columns)]
-column = next(c for c in columns if c.path_in_schema.split(".")[0] == sys.argv[2])
-with open(sys.argv[1], "r+b") as file:
-    file.seek(column.dictionary_page_offset or column.data_page_offset)
-    file.write(b"\xff" * column.total_compressed_size)
-"#,
-        &[&file, column],
-    );
 }
 
 #[test]

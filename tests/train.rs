@@ -28,6 +28,20 @@ pub(crate) fn pipeline(place: &Place, more: &str) -> String {
     path.display().to_string()
 }
 
+/// Steps so small that they change no weight.
+const STANDSTILL: [(&str, &str); 2] = [("peak = 0.02", "peak = 1e-30"), ("ema = 0.9", "ema = 0.0")];
+
+/// Changes what is written in a file.
+fn changed(file: &str, changes: &[(&str, &str)]) -> String {
+    let mut text = std::fs::read_to_string(file).unwrap();
+    for (what, with) in changes {
+        assert!(text.contains(what), "{what}");
+        text = text.replace(what, with);
+    }
+    std::fs::write(file, text).unwrap();
+    file.to_owned()
+}
+
 fn put(place: &Place, path: &str, bytes: &[u8]) {
     let path = place.path(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -274,15 +288,11 @@ fn a_selection_is_learned_from_beside_labelled_images_or_alone() {
     let text = std::fs::read_to_string(&config).unwrap();
     let start = text.find("[data]").unwrap();
     let end = text.find("[noise]").unwrap();
-    let alone = format!(
-        "{}{}",
-        &text[..start],
-        text[end..]
-            .replace("ema = 0.9", "ema = 0.0\nbegin_from = \"both\"")
-            .replace("peak = 0.02", "peak = 1e-30")
-    );
+    let alone = format!("{}{}", &text[..start], &text[end..]);
     let path = place.path("alone.toml").display().to_string();
     std::fs::write(&path, alone).unwrap();
+    let path = changed(&path, &STANDSTILL);
+    let path = changed(&path, &[("[train]", "[train]\nbegin_from = \"both\"")]);
     place.ok(&[&train_args("alone", &path)[..], &["--steps", "1"]].concat());
     assert_eq!(learnt(&place, "alone"), learnt(&place, "both"));
     assert_ne!(learnt(&place, "once"), learnt(&place, "both"));
@@ -320,9 +330,7 @@ fn a_selection_is_learned_from_beside_labelled_images_or_alone() {
 fn a_training_that_diverges_says_so_and_leaves_a_record_and_no_teacher() {
     let _turn = turn();
     let place = place();
-    let config = pipeline(&place, "");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("peak = 0.02", "peak = 1e30")).unwrap();
+    let config = changed(&pipeline(&place, ""), &[("peak = 0.02", "peak = 1e30")]);
     let (code, text) = place.fails(&train_args("t", &config));
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("the training diverged: at step"), "{text}");
@@ -343,15 +351,14 @@ fn a_second_phase_has_the_classes_of_the_weights_that_it_begins_with() {
     let _turn = turn();
     let place = place();
     let config = pipeline(&place, "");
-    let text = std::fs::read_to_string(&config).unwrap();
     let order = "[data]\nclasses = [\"red\", \"dark\", \"green\", \"blue\"]";
-    std::fs::write(&config, text.replace("[data]", order)).unwrap();
-    place.ok(&train_args("first", &config));
+    place.ok(&train_args(
+        "first",
+        &changed(&config, &[("[data]", order)]),
+    ));
     // Folders alone would be in the order of their names.
     let config = pipeline(&place, "begin_from = \"first\"");
-    let text = std::fs::read_to_string(&config).unwrap();
-    let text = text.replace("peak = 0.02", "peak = 1e-30");
-    std::fs::write(&config, text.replace("ema = 0.9", "ema = 0.0")).unwrap();
+    let config = changed(&config, &STANDSTILL);
     place.ok(&[&train_args("second", &config)[..], &["--steps", "1"]].concat());
     let names = |teacher: &str| {
         let file = place.path(&format!("w/teachers/{teacher}/1/teacher.toml"));
