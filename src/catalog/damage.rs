@@ -6,16 +6,20 @@ use std::sync::Arc;
 use arrow::array::Array;
 use arrow::error::ArrowError;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt as _;
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
 
 use super::error::of_a_read;
 use super::lazy::unreadable;
@@ -42,7 +46,9 @@ pub(crate) async fn null_keys(
         store: Arc::clone(store),
         meta: meta.clone(),
     };
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
+    // As the engine reads it.
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     let mut stream = builder.with_projection(mask).build()?;
     let mut nulls = 0;
@@ -70,16 +76,49 @@ pub(super) async fn named(
         };
         let columns: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         for file in scan.file_groups.iter().flat_map(FileGroup::iter) {
-            let meta = &file.object_meta;
-            if let Err(e) = null_keys(&store, meta, &columns).await {
-                return unreadable(WorkspaceError::Garbled {
-                    url: format!("{}{}", scan.object_store_url, meta.location),
-                    detail: e.to_string(),
-                });
+            let (url, meta) = (&scan.object_store_url, &file.object_meta);
+            if let Some(named) = damaged((url, &store), meta, &columns).await {
+                return named;
             }
         }
     }
     error
+}
+
+/// The error that the footers of a table's objects gave where it was planned, or one that names the object that it is of.
+pub(super) async fn named_of_table(
+    error: DataFusionError,
+    objects: &[ListingTableUrl],
+    runtime: &RuntimeEnv,
+) -> DataFusionError {
+    if !is_of_content(&error) {
+        return error;
+    }
+    for object in objects {
+        let (url, Ok(store)) = (object.object_store(), runtime.object_store(object)) else {
+            continue;
+        };
+        let Ok(meta) = store.head(object.prefix()).await else {
+            continue;
+        };
+        if let Some(named) = damaged((&url, &store), &meta, &[]).await {
+            return named;
+        }
+    }
+    error
+}
+
+/// The error of an object of a store whose columns cannot be read.
+async fn damaged(
+    (url, store): (&ObjectStoreUrl, &Arc<dyn ObjectStore>),
+    meta: &ObjectMeta,
+    columns: &[&str],
+) -> Option<DataFusionError> {
+    let e = null_keys(store, meta, columns).await.err()?;
+    Some(unreadable(WorkspaceError::Garbled {
+        url: format!("{url}{}", meta.location),
+        detail: e.to_string(),
+    }))
 }
 
 /// The scans of a plan.

@@ -11,6 +11,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::damage;
 use super::lazy::unreadable;
 use crate::workspace::{Workspace, WorkspaceError, lost, side_by_side};
 
@@ -89,6 +90,13 @@ impl TableProvider for Whole {
         check(&self.workspace, &self.places)
             .await
             .map_err(unreadable)?;
-        self.table.scan(state, projection, filters, limit).await
+        let scan = self.table.scan(state, projection, filters, limit).await;
+        match scan {
+            Ok(scan) => Ok(scan),
+            Err(e) => {
+                let objects = self.table.table_paths();
+                Err(damage::named_of_table(e, objects, state.runtime_env()).await)
+            }
+        }
     }
 }
